@@ -1,0 +1,181 @@
+"""A 3-D U-Net, whole in this file.
+
+One class covers the published network (Çiçek et al., "3D U-Net: learning dense volumetric
+segmentation from sparse annotation", MICCAI 2016), the 90-million-parameter variant of the project
+this one grew from (`UNet3D.seed_protocol`) and the small network whose weights ship.
+
+Tensors are (batch, channel, x, y, z) throughout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["UNet3D"]
+
+
+def _norm(kind: str, channels: int) -> nn.Module:
+    if kind == "batch":
+        return nn.BatchNorm3d(channels)
+    if kind == "instance":
+        return nn.InstanceNorm3d(channels, affine=True)
+    raise ValueError(f"norm must be 'batch' or 'instance', not {kind!r}")
+
+
+class _Convs(nn.Sequential):
+    """`count` times: 3³ convolution, normalization, rectifier."""
+
+    def __init__(self, inside: int, outside: int, count: int, norm: str, slope: float) -> None:
+        layers: list[nn.Module] = []
+        for index in range(count):
+            layers += [
+                nn.Conv3d(inside if index == 0 else outside, outside, 3, padding=1, bias=False),
+                _norm(norm, outside),
+                nn.LeakyReLU(slope, inplace=True) if slope else nn.ReLU(inplace=True),
+            ]
+        super().__init__(*layers)
+
+
+class UNet3D(nn.Module):
+    """Encoder and decoder with skip connections, of any depth and widths.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+        Channels of the image and of the logits.
+    widths : sequence of int
+        Channels at each resolution, finest first; the last is the bottleneck. Each step halves the
+        grid, so the depth is ``len(widths)``.
+    convs : int
+        Convolutions at each resolution, in the encoder and in the decoder.
+    norm : {"instance", "batch"}
+        Normalization after each convolution.
+    stem_stride : int
+        1, or an even factor by which a first strided convolution coarsens the grid before the
+        encoder; the last layer brings the logits back to the full grid. A stride of 2 makes every
+        other layer eight times cheaper.
+    upsampling : {"transposed", "trilinear"}
+        How the decoder doubles the grid.
+    slope : float
+        Negative slope of the rectifiers; 0 is a plain ReLU.
+
+    Notes
+    -----
+    Every spatial size must be a multiple of `divisor`.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        out_channels: int = 1,
+        widths: Sequence[int] = (16, 32, 64, 96, 128),
+        *,
+        convs: int = 2,
+        norm: Literal["instance", "batch"] = "instance",
+        stem_stride: int = 2,
+        upsampling: Literal["transposed", "trilinear"] = "trilinear",
+        slope: float = 0.01,
+    ) -> None:
+        super().__init__()
+        if len(widths) < 2:
+            raise ValueError(f"widths must name two resolutions or more, not {list(widths)}")
+        if stem_stride != 1 and stem_stride % 2:
+            raise ValueError(f"stem_stride must be 1 or even, not {stem_stride}")
+        if upsampling not in ("transposed", "trilinear"):
+            raise ValueError(f"upsampling must be 'transposed' or 'trilinear', not {upsampling!r}")
+        self.config: dict[str, Any] = {
+            "in_channels": in_channels,
+            "out_channels": out_channels,
+            "widths": list(widths),
+            "convs": convs,
+            "norm": norm,
+            "stem_stride": stem_stride,
+            "upsampling": upsampling,
+            "slope": slope,
+        }
+        self.divisor = stem_stride * 2 ** (len(widths) - 1)
+
+        first = in_channels
+        self.stem: nn.Module = nn.Identity()
+        if stem_stride > 1:
+            # Kernel = stride: no voxel is read twice, which is what makes the stem cheap.
+            self.stem = nn.Conv3d(in_channels, widths[0], stem_stride, stride=stem_stride)
+            first = widths[0]
+        self.encoder = nn.ModuleList(
+            _Convs(first if level == 0 else widths[level - 1], width, convs, norm, slope)
+            for level, width in enumerate(widths[:-1])
+        )
+        self.pool = nn.MaxPool3d(2)
+        self.bottleneck = _Convs(widths[-2], widths[-1], convs, norm, slope)
+        self.up = nn.ModuleList()
+        self.decoder = nn.ModuleList()
+        for below, width in zip(reversed(widths[1:]), reversed(widths[:-1]), strict=True):
+            if upsampling == "transposed":
+                self.up.append(nn.ConvTranspose3d(below, width, 2, stride=2))
+            else:
+                self.up.append(
+                    nn.Sequential(
+                        nn.Conv3d(below, width, 1),
+                        nn.Upsample(scale_factor=2, mode="trilinear", align_corners=False),
+                    )
+                )
+            self.decoder.append(_Convs(2 * width, width, convs, norm, slope))
+        self.head: nn.Module = nn.Conv3d(widths[0], out_channels, 1)
+        if stem_stride > 1:
+            self.head = nn.ConvTranspose3d(widths[0], out_channels, stem_stride, stride=stem_stride)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits of the same spatial shape as `image`.
+
+        Parameters
+        ----------
+        image : Tensor, shape (batch, in_channels, x, y, z)
+
+        Returns
+        -------
+        Tensor, shape (batch, out_channels, x, y, z)
+
+        Raises
+        ------
+        ValueError
+            If a spatial size is not a multiple of `divisor`.
+        """
+        if any(size % self.divisor for size in image.shape[2:]):
+            raise ValueError(
+                f"spatial sizes must be multiples of {self.divisor}, got {tuple(image.shape[2:])}"
+            )
+        features = self.stem(image)
+        skips = []
+        for block in self.encoder:
+            features = block(features)
+            skips.append(features)
+            features = self.pool(features)
+        features = self.bottleneck(features)
+        for up, block, skip in zip(self.up, self.decoder, reversed(skips), strict=True):
+            features = block(torch.cat((skip, up(features)), dim=1))
+        return self.head(features)
+
+    @property
+    def parameter_count(self) -> int:
+        """Number of trainable parameters."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    @classmethod
+    def seed_protocol(cls, in_channels: int = 1, out_channels: int = 1) -> UNet3D:
+        """The network of the original project: 64-128-256-512, bottleneck 1024, batch norm.
+
+        With one channel in and out it has 90,298,561 parameters.
+        """
+        return cls(
+            in_channels,
+            out_channels,
+            (64, 128, 256, 512, 1024),
+            norm="batch",
+            stem_stride=1,
+            upsampling="transposed",
+            slope=0.0,
+        )

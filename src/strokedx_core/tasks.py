@@ -1,0 +1,49 @@
+"""What can be asked of the program: the one list that the command line, the widgets and the docs read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["MODALITIES", "TASKS", "Task"]
+
+MODALITIES = ("T1W", "T2W", "FLAIR", "DWI", "B0", "ADC", "SWI")
+"""Names of MR sequences; SWI stands for T2*-weighted gradient echo too."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One thing the program does.
+
+    Attributes
+    ----------
+    name : str
+        As on the command line.
+    title : str
+        As in menus.
+    modalities : tuple of str
+        Sequences it takes; any one of them is enough.
+    writes : tuple of str
+        What it writes, in words.
+    default_weights : str
+        Name of the weights used when none are named.
+    """
+
+    name: str
+    title: str
+    modalities: tuple[str, ...]
+    writes: tuple[str, ...]
+    default_weights: str
+
+
+TASKS: dict[str, Task] = {
+    task.name: task
+    for task in (
+        Task(
+            name="skull-strip",
+            title="Skull strip",
+            modalities=MODALITIES,
+            writes=("brain mask", "stripped image"),
+            default_weights="skull_strip",
+        ),
+    )
+}
