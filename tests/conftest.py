@@ -1,0 +1,144 @@
+"""What all tests share: a display for windows, check data where there is any, a made-up head."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import nibabel as nib
+import numpy as np
+import pytest
+from system_libraries import missing_packages
+
+_display: subprocess.Popen[bytes] | None = None
+_no_window = ""
+
+
+def _start_display() -> None:
+    """Give the whole run one virtual screen, unless there is a real one or no way to a window."""
+    global _display, _no_window
+    missing = missing_packages()
+    if missing:
+        _no_window = f"no window can be opened here; missing: {' '.join(missing)}"
+        os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+        return
+    if sys.platform != "linux" or os.environ.get("DISPLAY"):
+        return
+    read, write = os.pipe()
+    _display = subprocess.Popen(
+        [
+            *(str(shutil.which("Xvfb")), "-displayfd", str(write), "-nolisten", "tcp"),
+            *("-screen", "0", "1600x1000x24", "+extension", "GLX"),
+        ],
+        pass_fds=[write],
+        stderr=subprocess.DEVNULL,
+    )
+    os.close(write)
+    with os.fdopen(read) as pipe:
+        number = pipe.readline().strip()
+    if number:
+        os.environ["DISPLAY"] = f":{number}"
+        os.environ["QT_QPA_PLATFORM"] = "xcb"
+    else:
+        _no_window = "Xvfb is installed but did not start"
+        os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start the display before anything imports Qt."""
+    if not config.option.collectonly:
+        _start_display()
+
+
+def pytest_unconfigure() -> None:
+    """Stop the display that this run started."""
+    if _display is not None:
+        _display.terminate()
+        _display.wait()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip tests marked `gui` where no window can be opened."""
+    if _no_window and item.get_closest_marker("gui"):
+        pytest.skip(_no_window)
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of third-party scans, or a skip that says why there is none."""
+    named = os.environ.get("STROKEDX_DATA", "")
+    if not named:
+        pytest.skip("STROKEDX_DATA is not set: no third-party scans to check on")
+    if not Path(named).is_dir():
+        pytest.skip(f"STROKEDX_DATA is {named}, which is not a folder")
+    return Path(named)
+
+
+class Head(NamedTuple):
+    """A made-up head: image, voxel index to RAS mm, true brain."""
+
+    data: np.ndarray
+    affine: np.ndarray
+    brain: np.ndarray
+
+
+def ellipsoid_head(
+    shape: tuple[int, int, int] = (64, 72, 60),
+    spacing: tuple[float, float, float] = (3.0, 3.0, 3.0),
+    seed: int = 0,
+) -> Head:
+    """Nested ellipsoids: scalp, dark skull, brain, ventricles; the brain holds about 1.3 l.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Voxels along left-right, posterior-anterior, inferior-superior.
+    spacing : tuple of float
+        Voxel sizes in mm. The head lies at the middle of the grid whatever its size.
+    seed : int
+        Of the noise.
+    """
+    sizes = np.asarray(spacing)
+    grid = np.indices(shape, dtype=np.float32)
+    middle = (np.asarray(shape) - 1) / 2
+    mm = [(grid[axis] - middle[axis]) * sizes[axis] for axis in range(3)]
+
+    def inside(x: float, y: float, z: float) -> np.ndarray:
+        return (mm[0] / x) ** 2 + (mm[1] / y) ** 2 + (mm[2] / z) ** 2 <= 1
+
+    brain = inside(64, 80, 61)
+    data = np.zeros(shape, np.float32)
+    data[inside(78, 95, 76)] = 700
+    data[inside(72, 89, 70)] = 60
+    data[brain] = 450
+    data[inside(58, 74, 55)] = 600
+    data[inside(12, 28, 14)] = 120
+    data += np.random.default_rng(seed).normal(0, 12, shape).astype(np.float32)
+    affine = np.diag([*sizes, 1.0])
+    affine[:3, 3] = -middle * sizes
+    return Head(data, affine, brain)
+
+
+@pytest.fixture
+def head() -> Head:
+    """`ellipsoid_head` at 3 mm."""
+    return ellipsoid_head()
+
+
+@pytest.fixture
+def head_file(tmp_path: Path) -> Callable[..., Path]:
+    """Writes `ellipsoid_head` as a NIfTI file of the name given and returns its path."""
+
+    def write(name: str = "head.nii.gz", **how: object) -> Path:
+        made = ellipsoid_head(**how)  # type: ignore[arg-type]
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        nib.Nifti1Image(made.data.clip(0).astype(np.int16), made.affine).to_filename(path)
+        return path
+
+    return write
