@@ -1,12 +1,13 @@
 """Arrays between the grid they came on and the grid that networks work on.
 
-Two steps, each with its way back: axis permutations and flips to the closest canonical (RAS) orientation, which change no value,
-and separable linear resampling along the three axes.
+Two steps, each with its way back: axis permutations and flips to the closest canonical (RAS)
+orientation, which change no value, and separable linear resampling along the three axes.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, TypeVar
 
 import numpy as np
 from nibabel.affines import voxel_sizes
@@ -20,8 +21,9 @@ from nibabel.orientations import (
 
 __all__ = ["back_to_grid", "from_canonical", "resample", "to_canonical", "working_grid"]
 
-_BLOCK = 16  # output samples computed together: wide enough for BLAS, narrow enough to skip most of the zero weights
+_BLOCK = 16  # output samples at a time: wide enough for BLAS, narrow enough to skip most zeros
 
+T = TypeVar("T", int, float)
 Triple = tuple[float, float, float]
 
 
@@ -63,7 +65,8 @@ def from_canonical(data_ras: np.ndarray, affine: np.ndarray) -> np.ndarray:
         A view of `data_ras`.
     """
     turns = ornt_transform(axcodes2ornt("RAS"), io_orientation(np.asarray(affine, np.float64)))
-    return apply_orientation(data_ras, turns)
+    data: np.ndarray = apply_orientation(data_ras, turns)
+    return data
 
 
 def working_grid(
@@ -71,8 +74,9 @@ def working_grid(
 ) -> tuple[tuple[int, int, int], Triple, Triple]:
     """Lay an isotropic grid over the field of view of a volume, along the volume's own axes.
 
-    Both fields of view have the same centre, and the same edges where the length of an axis is a whole number of working voxels;
-    elsewhere the working grid reaches out by less than half a voxel on either side.
+    Both fields of view have the same centre, and the same edges where the length of an axis is a
+    whole number of working voxels; elsewhere the working grid reaches out by less than half a voxel
+    on either side.
 
     Parameters
     ----------
@@ -91,13 +95,18 @@ def working_grid(
     """
     sizes = voxel_sizes(affine)
     # The tolerance keeps rounding in an affine from adding a voxel to a length that divides evenly.
-    counts = [max(1, int(np.ceil(n * size / spacing_mm - 1e-3))) for n, size in zip(shape, sizes, strict=True)]
-    step = tuple(float(spacing_mm / size) for size in sizes)
-    start = tuple((n - 1) / 2 - s * (m - 1) / 2 for n, s, m in zip(shape, step, counts, strict=True))
-    return tuple(counts), start, step
+    counts = [
+        max(1, int(np.ceil(n * size / spacing_mm - 1e-3)))
+        for n, size in zip(shape, sizes, strict=True)
+    ]
+    step = [float(spacing_mm / size) for size in sizes]
+    start = [(n - 1) / 2 - s * (m - 1) / 2 for n, s, m in zip(shape, step, counts, strict=True)]
+    return _triple(counts), _triple(start), _triple(step)
 
 
-def back_to_grid(array: np.ndarray, shape: tuple[int, ...], start: Triple, step: Triple) -> np.ndarray:
+def back_to_grid(
+    array: np.ndarray, shape: tuple[int, ...], start: Triple, step: Triple
+) -> np.ndarray:
     """Bring an array on a working grid back to the grid that the working grid was laid over.
 
     Parameters
@@ -113,8 +122,8 @@ def back_to_grid(array: np.ndarray, shape: tuple[int, ...], start: Triple, step:
     -------
     ndarray of `shape`, float32
     """
-    inverse_start = tuple(-a / b for a, b in zip(start, step, strict=True))
-    return resample(array, shape, inverse_start, tuple(1 / b for b in step))
+    inverse_start = _triple([-a / b for a, b in zip(start, step, strict=True)])
+    return resample(array, shape, inverse_start, _triple([1 / b for b in step]))
 
 
 def resample(
@@ -127,10 +136,11 @@ def resample(
 ) -> np.ndarray:
     """Resample an array linearly along its three axes.
 
-    Output voxel o takes the value at input voxel ``start + step * o``, axis by axis. For steps up to 1 this is trilinear
-    interpolation. For longer steps the triangle of linear interpolation is widened to `step` input voxels on either side, so that
-    detail too fine for the output grid is averaged away instead of folded into it; its weights are then tilted by the little that
-    makes the filter keep straight lines straight wherever its samples fall.
+    Output voxel o takes the value at input voxel ``start + step * o``, axis by axis. For steps up
+    to 1 this is trilinear interpolation. For longer steps the triangle of linear interpolation is
+    widened to `step` input voxels on either side, so that detail too fine for the output grid is
+    averaged away instead of folded into it; its weights are then tilted by the little that makes
+    the filter keep straight lines straight wherever its samples fall.
 
     Parameters
     ----------
@@ -145,7 +155,8 @@ def resample(
     Returns
     -------
     ndarray of `shape_out`, float32
-        In the memory order of `data`, so that no array is shuffled on the way. Where nothing needs doing it may be `data` itself.
+        In the memory order of `data`, so that no array is shuffled on the way. Where nothing needs
+        doing it may be `data` itself.
 
     Raises
     ------
@@ -156,10 +167,12 @@ def resample(
         raise ValueError(f"outside is 'edge' or 'zero', not {outside!r}")
     if min(step) <= 0:
         raise ValueError(f"steps are positive, not {step}")
-    # Work along memory: slowest axis first, flipped axes read forwards with their weights reversed. BLAS then copies nothing.
+    # Work along memory: slowest axis first, flipped axes read forwards with their weights reversed.
+    # BLAS then copies nothing.
     order = sorted(range(3), key=lambda axis: -abs(data.strides[axis]))
     flipped = [data.strides[axis] < 0 for axis in order]
-    out = data.transpose(order)[tuple(slice(None, None, -1) if flip else slice(None) for flip in flipped)]
+    forwards = tuple(slice(None, None, -1) if flip else slice(None) for flip in flipped)
+    out = data.transpose(order)[forwards]
     out = np.asarray(out, np.float32)
     for position, axis in enumerate(order):
         weights = _weights(data.shape[axis], shape_out[axis], start[axis], step[axis], outside)
@@ -168,15 +181,15 @@ def resample(
 
 
 def _weights(n_in: int, n_out: int, start: float, step: float, outside: str) -> np.ndarray:
-    """Matrix (n_out, n_in) of the filter along one axis, float64; rows sum to 1 unless they reach into zeros."""
+    """Return the filter along one axis: (n_out, n_in), its rows sum to 1 but where zeros begin."""
     at = start + step * np.arange(n_out)
     half = max(1.0, step)
     taps = np.floor(at)[:, None] + np.arange(-np.ceil(half), np.ceil(half) + 2)
     distance = taps - at[:, None]
     weight = np.maximum(0.0, 1.0 - np.abs(distance) / half)
     m0, m1, m2 = (np.sum(weight * distance**power, axis=1, keepdims=True) for power in (0, 1, 2))
-    # Least squares with a straight line: the sum of the weights becomes 1 and their first moment 0 (a no-op for steps up to 1,
-    # where the latter already holds).
+    # Least squares with a straight line: the weights sum to 1 and their first moment becomes 0,
+    # which for steps up to 1 it is already.
     spread = m0 * m2 - m1**2
     tilt = np.divide(m1, m2, out=np.zeros_like(m1), where=spread > 1e-9)
     weight *= 1.0 - tilt * distance
@@ -190,7 +203,7 @@ def _weights(n_in: int, n_out: int, start: float, step: float, outside: str) -> 
 
 
 def _along(data: np.ndarray, matrix: np.ndarray, axis: int) -> np.ndarray:
-    """Apply a matrix (n_out, n_in) along one axis of a C-ordered array, skipping its zeros in blocks."""
+    """Apply a matrix (n_out, n_in) along an axis of a C-ordered array, without most of its zeros."""
     n_out, n_in = matrix.shape
     if n_out == n_in and np.array_equal(matrix, np.eye(n_in)):
         return data
@@ -215,3 +228,8 @@ def _along(data: np.ndarray, matrix: np.ndarray, axis: int) -> np.ndarray:
         else:
             np.matmul(data[..., columns], block.T, out=target[..., rows])
     return out
+
+
+def _triple(values: Sequence[T]) -> tuple[T, T, T]:
+    first, second, third = values
+    return first, second, third

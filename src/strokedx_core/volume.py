@@ -1,14 +1,13 @@
-"""Volumes: image files to arrays with their place in space, and results back into files that lie where the image lay.
+"""Volumes: image files to arrays with a place in space, and results to files that lie where it was.
 
 Coordinates are RAS millimetres throughout: x towards the patient's right, y anterior, z superior.
+Other modules need no more than this one; files, checks and resampling have a module each.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +16,29 @@ from nibabel.affines import voxel_sizes
 from nibabel.nifti1 import Nifti1Header
 from nibabel.orientations import aff2axcodes
 
-from strokedx_core.resampling import back_to_grid, from_canonical, resample, to_canonical, working_grid
-from strokedx_core.volume_files import (
+from strokedx_core.image_reading import (
     SUFFIXES,
     StoredImage,
     VolumeError,
-    fortran_order,
     image_suffix,
     read_file,
-    write_atomically,
-    write_file,
+)
+from strokedx_core.image_writing import fortran_order, write_atomically, write_file
+from strokedx_core.resampling import (
+    back_to_grid,
+    from_canonical,
+    resample,
+    to_canonical,
+    working_grid,
+)
+from strokedx_core.volume_checks import (
+    Flag,
+    check_geometry,
+    check_is_image,
+    check_modality_values,
+    check_same_space,
+    finite_values,
+    one_frame,
 )
 
 __all__ = [
@@ -50,25 +62,6 @@ __all__ = [
     "write_mask",
 ]
 
-_FEW = 16
-"""An image with no more distinct values than this is looked at as a possible label map."""
-
-
-@dataclass(frozen=True)
-class Flag:
-    """Something a reader of the result should know, though it stopped nothing.
-
-    Attributes
-    ----------
-    code : str
-        Short name, for programs.
-    message : str
-        One sentence, for people.
-    """
-
-    code: str
-    message: str
-
 
 @dataclass(frozen=True, eq=False)
 class Volume:
@@ -87,7 +80,7 @@ class Volume:
     flags : tuple of Flag
         What was noticed when it was read.
     stored : ndarray or None
-        Voxels as in the file, kept where float32 cannot hold them exactly, so that they can be written back unchanged.
+        Voxels as in the file, kept where float32 cannot hold them exactly, for writing them back.
     """
 
     data: np.ndarray
@@ -105,7 +98,8 @@ class Volume:
     @property
     def spacing(self) -> tuple[float, float, float]:
         """Distance of neighbouring voxels along each axis, millimetres, from the affine."""
-        return tuple(float(size) for size in voxel_sizes(self.affine))
+        i, j, k = voxel_sizes(self.affine)
+        return float(i), float(j), float(k)
 
     @property
     def voxel_ml(self) -> float:
@@ -131,22 +125,24 @@ def read_volume(path: str | os.PathLike[str], *, frame: int | None = None) -> Vo
     Returns
     -------
     Volume
-        With flag ``non-finite`` where scattered NaN or infinite voxels were set to 0, and ``no-orientation`` where the header does
-        not say how the patient lies.
+        With flag ``non-finite`` where scattered NaN or infinite voxels were set to 0, and
+        ``no-orientation`` where the header does not say how the patient lies.
 
     Raises
     ------
     VolumeError
-        If the file cannot be read, or what it holds is not one 3-D image: complex, colour, 2-D, several frames and none chosen, no
-        voxel size, a singular affine, one value or none that is finite throughout, or a mask or label map.
+        If the file cannot be read, or what it holds is not one 3-D image: complex, colour, 2-D,
+        several frames and none chosen, no voxel size, a singular affine, the same value or none
+        that is finite throughout, or a mask or label map.
     """
     stored = read_file(path)
-    array = _one_frame(path, stored.array, frame)
-    _check_geometry(path, stored.affine, stored.voxel_size)
-    data, flags = _finite(path, _scaled(array, stored))
-    _check_is_image(path, data)
+    array = one_frame(path, stored.array, frame)
+    check_geometry(path, stored.affine, stored.voxel_size)
+    data, flags = finite_values(path, _scaled(array, stored))
+    check_is_image(path, data)
     if not stored.has_orientation:
-        flags += (Flag("no-orientation", "the header does not say how the patient lies: left and right are a guess"),)
+        said = "the header does not say how the patient lies: left and right are a guess"
+        flags += (Flag("no-orientation", said),)
     kept = None if _exact_in_float32(stored) else array
     return Volume(data, stored.affine, stored.header, Path(path), flags, kept)
 
@@ -170,9 +166,9 @@ def read_mask(path: str | os.PathLike[str]) -> Volume:
         As `read_volume`, and if the file holds more than one value besides 0.
     """
     stored = read_file(path)
-    array = _one_frame(path, stored.array, None)
-    _check_geometry(path, stored.affine, stored.voxel_size)
-    data, flags = _finite(path, _scaled(array, stored))
+    array = one_frame(path, stored.array, None)
+    check_geometry(path, stored.affine, stored.voxel_size)
+    data, flags = finite_values(path, _scaled(array, stored))
     mask = data != 0
     value = data.max() or data.min()
     if not np.array_equal(data[mask], np.full(np.count_nonzero(mask), value)):
@@ -180,7 +176,9 @@ def read_mask(path: str | os.PathLike[str]) -> Volume:
     return Volume(mask, stored.affine, stored.header, Path(path), flags)
 
 
-def volume_from_array(data: np.ndarray, affine: np.ndarray, *, name: str = "array", code: int = 1) -> Volume:
+def volume_from_array(
+    data: np.ndarray, affine: np.ndarray, *, name: str = "array", code: int = 1
+) -> Volume:
     """Make a volume of an array that comes from no file, held to the same rules.
 
     Parameters
@@ -206,13 +204,13 @@ def volume_from_array(data: np.ndarray, affine: np.ndarray, *, name: str = "arra
     data, affine = np.asarray(data), np.array(affine, np.float64)
     if data.dtype.kind not in "biuf":
         raise VolumeError(f"{name}: values of type '{data.dtype}', where real numbers are needed")
-    array = _one_frame(name, data, None)
+    array = one_frame(name, data, None)
     if affine.shape != (4, 4):
         raise VolumeError(f"{name}: the affine is of shape {affine.shape}, not (4, 4)")
-    _check_geometry(name, affine, ())
+    check_geometry(name, affine, ())
     with np.errstate(over="ignore"):
-        finite, flags = _finite(name, array.astype(np.float32))
-    _check_is_image(name, finite)
+        finite, flags = finite_values(name, array.astype(np.float32))
+    check_is_image(name, finite)
     header = Nifti1Header()
     header.set_data_shape(finite.shape)
     header.set_data_dtype(np.float32)
@@ -230,7 +228,8 @@ def write_mask(mask: np.ndarray, like: Volume, path: str | os.PathLike[str]) -> 
     mask : ndarray, (i, j, k)
         Boolean, or 0 and 1.
     like : Volume
-        The volume it belongs to: shape, affine, qform, sform and their codes, units and voxel sizes are taken over as they are.
+        The volume it belongs to: shape, affine, qform, sform and their codes, units and voxel sizes
+        are taken over as they are.
     path : path-like
         Its ending names the format. Written beside and renamed: never there by half.
 
@@ -241,7 +240,7 @@ def write_mask(mask: np.ndarray, like: Volume, path: str | os.PathLike[str]) -> 
     """
     _check_shape(path, mask, like)
     if mask.dtype != bool and not np.isin(mask, (0, 1)).all():
-        raise VolumeError(f"{path}: not written, because the mask holds other values than 0 and 1")
+        raise VolumeError(f"{path}: not written, because the mask holds more than 0 and 1")
     stored = mask.view(np.uint8) if mask.dtype == bool else mask.astype(np.uint8)
     write_file(path, stored, like.affine, like.header, describe=False)
 
@@ -252,8 +251,8 @@ def write_image(data: np.ndarray, like: Volume, path: str | os.PathLike[str]) ->
     Parameters
     ----------
     data : ndarray, (i, j, k)
-        Values that have not changed since `like` was read come back exactly as they were stored. Others are rounded to what the
-        storage type can express.
+        Values that have not changed since `like` was read come back exactly as they were stored.
+        Others are rounded to what the storage type can express.
     like : Volume
         The volume it belongs to; everything in its header is taken over.
     path : path-like
@@ -266,18 +265,16 @@ def write_image(data: np.ndarray, like: Volume, path: str | os.PathLike[str]) ->
     """
     _check_shape(path, data, like)
     dtype, slope, inter = np.dtype(np.float32), None, None
-    if isinstance(like.header, Nifti1Header) and image_suffix(path) in (".nii", ".nii.gz"):
+    if isinstance(like.header, Nifti1Header) == image_suffix(path).startswith(".nii"):
         dtype = like.header.get_data_dtype()
         slope, inter = like.header.get_slope_inter()
-    elif not isinstance(like.header, Nifti1Header) and image_suffix(path) in (".mgz", ".mgh"):
-        dtype = like.header.get_data_dtype()
     out = np.empty(data.shape, dtype.newbyteorder("="), order="F")
-    # In slabs, so that whatever the memory order of the input is, the cache holds what is worked on.
+    # In slabs, so that the cache holds what is worked on, whatever memory order the input has.
     for first in range(0, data.shape[2], 16):
         slab = np.s_[..., first : first + 16]
         values = fortran_order(np.asarray(data[slab]))
         if not np.isfinite(values).all():
-            raise VolumeError(f"{path}: not written, because the values include NaN or infinity")
+            raise VolumeError(f"{path}: not written, because values are NaN or infinite")
         quantised = _quantised(values, out.dtype, slope, inter)
         if like.stored is not None and like.stored.dtype == dtype:
             # A voxel of 0 may stand for one that was not finite.
@@ -287,92 +284,10 @@ def write_image(data: np.ndarray, like: Volume, path: str | os.PathLike[str]) ->
     write_file(path, out, like.affine, like.header)
 
 
-def check_same_space(volumes: Iterable[Volume] | Mapping[Any, Volume]) -> None:
-    """Check that the volumes of one case show the same place.
-
-    Parameters
-    ----------
-    volumes : iterable of Volume, or mapping to Volume
-
-    Raises
-    ------
-    VolumeError
-        If the fields of view of two of them share less than a tenth of the smaller one, in RAS millimetres.
-    """
-    boxes = []
-    for volume in volumes.values() if isinstance(volumes, Mapping) else volumes:
-        corners = np.array(list(product(*((-0.5, n - 0.5) for n in volume.shape))))
-        corners = corners @ volume.affine[:3, :3].T + volume.affine[:3, 3]
-        boxes.append((volume, corners.min(axis=0), corners.max(axis=0)))
-    for (a, low_a, high_a), (b, low_b, high_b) in combinations(boxes, 2):
-        shared = np.prod(np.clip(np.minimum(high_a, high_b) - np.maximum(low_a, low_b), 0, None))
-        if shared < 0.1 * min(np.prod(high_a - low_a), np.prod(high_b - low_b)):
-            raise VolumeError(
-                f"{b.path or 'array'}: does not lie where {a.path or 'the other array'} lies"
-                f" (centres {_place(low_b, high_b)} and {_place(low_a, high_a)} mm)"
-            )
-
-
-def check_modality_values(volume: Volume, modality: str) -> tuple[Flag, ...]:
-    """Check that values are such as the modality can have.
-
-    Parameters
-    ----------
-    volume : Volume
-    modality : str
-        One of T1W, T2W, FLAIR, DWI, B0, ADC, SWI.
-
-    Returns
-    -------
-    tuple of Flag
-        ``negative-adc`` where a few voxels of an ADC map are negative, as noise leaves them.
-
-    Raises
-    ------
-    VolumeError
-        If more than a tenth of the voxels of an ADC map that are not 0 are negative.
-    """
-    if modality.upper() != "ADC":
-        return ()
-    negative = np.count_nonzero(volume.data < 0)
-    share = negative / max(1, np.count_nonzero(volume.data))
-    if share > 0.1:
-        raise VolumeError(f"{volume.path or 'array'}: not an ADC map ({share:.0%} of its voxels are negative; diffusion is not)")
-    if share > 0.001:
-        return (Flag("negative-adc", f"{negative} voxels of the ADC map are negative ({share:.1%})"),)
-    return ()
-
-
-def _one_frame(name: Any, array: np.ndarray, frame: int | None) -> np.ndarray:
-    whole = array.shape
-    while array.ndim > 3 and array.shape[-1] == 1:
-        array = array[..., 0]
-    frames = array.shape[3] if array.ndim == 4 else 1
-    if array.ndim < 3 or min(array.shape[:3]) < 2:
-        raise VolumeError(f"{name}: a 2-D image (shape {whole}), where a 3-D one is needed")
-    if array.ndim > 4:
-        raise VolumeError(f"{name}: a {array.ndim}-D image (shape {whole}), where a 3-D one is needed")
-    if frame is None and frames > 1:
-        raise VolumeError(f"{name}: a 4-D image of {frames} frames; choose one (0 to {frames - 1})")
-    if frame is not None and not 0 <= frame < frames:
-        raise VolumeError(f"{name}: no frame {frame} (the image has frames 0 to {frames - 1})")
-    return array[..., frame or 0] if array.ndim == 4 else array
-
-
-def _check_geometry(name: Any, affine: np.ndarray, voxel_size: tuple[float, ...]) -> None:
-    if any(size == 0 or not np.isfinite(size) for size in voxel_size):
-        raise VolumeError(f"{name}: voxel size {tuple(round(size, 4) for size in voxel_size)} mm, where none may be 0")
-    if not np.isfinite(affine).all():
-        raise VolumeError(f"{name}: the affine holds NaN or infinity")
-    volume, lengths = abs(np.linalg.det(affine[:3, :3])), np.prod(voxel_sizes(affine))
-    if not lengths or volume / lengths < 1e-3:
-        raise VolumeError(f"{name}: the affine is singular (its axes do not span space), so no voxel has a place")
-
-
 def _scaled(array: np.ndarray, stored: StoredImage) -> np.ndarray:
     with np.errstate(over="ignore", invalid="ignore"):
         data = array.astype(np.float32)
-        if stored.slope is not None:
+        if stored.slope is not None and stored.inter is not None:
             data *= np.float32(stored.slope)
             data += np.float32(stored.inter)
     return data
@@ -380,43 +295,27 @@ def _scaled(array: np.ndarray, stored: StoredImage) -> np.ndarray:
 
 def _exact_in_float32(stored: StoredImage) -> bool:
     dtype = stored.array.dtype
-    if stored.slope is None:
+    if stored.slope is None or stored.inter is None:
         return dtype.itemsize <= 2 or (dtype.kind == "f" and dtype.itemsize == 4)
-    # Rounding in float32 stays far below half a step as long as the offset is not millions of steps.
-    return dtype.kind in "iu" and dtype.itemsize <= 2 and abs(stored.inter) <= 2.0**20 * abs(stored.slope)
-
-
-def _finite(name: Any, data: np.ndarray) -> tuple[np.ndarray, tuple[Flag, ...]]:
-    finite = np.isfinite(data)
-    bad = data.size - np.count_nonzero(finite)
-    if not bad:
-        return data, ()
-    if bad == data.size:
-        raise VolumeError(f"{name}: every voxel is NaN or infinite")
-    data[~finite] = 0
-    return data, (Flag("non-finite", f"{bad} voxels were NaN or infinite and were set to 0"),)
-
-
-def _check_is_image(name: Any, data: np.ndarray) -> None:
-    # Counting distinct values of a whole image takes a second; a sample settles it for nearly every image.
-    if np.unique(data.ravel(order="K")[:: max(1, data.size // 4096)]).size > _FEW:
-        return
-    low, high = data.min(), data.max()
-    if low == high:
-        raise VolumeError(f"{name}: constant (every voxel is {low:g})")
-    if not ((data != low) & (data != high)).any():
-        raise VolumeError(f"{name}: a mask (only the values {low:g} and {high:g}), where an image is needed")
-    if low >= 0 and high < 2 * _FEW and not (data % 1).any() and np.unique(data).size <= _FEW:
-        raise VolumeError(f"{name}: a label map (whole numbers from {low:g} to {high:g}), where an image is needed")
+    # Rounding in float32 stays far below half a step while the offset is not millions of steps.
+    return (
+        dtype.kind in "iu"
+        and dtype.itemsize <= 2
+        and abs(stored.inter) <= 2.0**20 * abs(stored.slope)
+    )
 
 
 def _check_shape(path: Any, array: np.ndarray, like: Volume) -> None:
     if array.shape != like.shape:
-        raise VolumeError(f"{path}: not written, because shape {array.shape} does not fit the image's {like.shape}")
+        raise VolumeError(
+            f"{path}: not written, because its shape {array.shape} is not the image's {like.shape}"
+        )
 
 
-def _quantised(values: np.ndarray, dtype: np.dtype, slope: float | None, inter: float | None) -> np.ndarray:
-    if slope is not None and (slope, inter) != (1.0, 0.0):
+def _quantised(
+    values: np.ndarray, dtype: np.dtype, slope: float | None, inter: float | None
+) -> np.ndarray:
+    if slope is not None and inter is not None and (slope, inter) != (1.0, 0.0):
         values = (values.astype(np.float64) - inter) / slope
     if dtype.kind == "f":
         return values.astype(dtype)
@@ -428,7 +327,3 @@ def _quantised(values: np.ndarray, dtype: np.dtype, slope: float | None, inter: 
         # The largest 64-bit integer is no float64; one step below is.
         values = np.minimum(values, np.nextafter(float(limits.max), 0))
     return values.astype(dtype)
-
-
-def _place(low: np.ndarray, high: np.ndarray) -> str:
-    return "(" + ", ".join(f"{value:.0f}" for value in (low + high) / 2) + ")"
