@@ -1,4 +1,4 @@
-"""Which system libraries a real napari window needs, which of them are missing, and how to get them.
+"""System libraries that a real napari window needs: which are missing, and how to get them.
 
 ``python tests/system_libraries.py`` names the missing ones; with ``--install`` they are installed
 where that is possible (root, apt-get). Window tests are skipped, with the reason, where they stay

@@ -1,0 +1,51 @@
+"""The command ``strokedx``: one file for each subcommand.
+
+What a command needs it imports when it runs, so that ``strokedx --help`` answers at once and a
+single scan never pays for a library it does not use.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from strokedx_core import __version__
+from strokedx_core.cli import demo, skull_strip, weights
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="strokedx",
+    help="Brain extraction on any MR contrast. Research use only: not a medical device.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"strokedx {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Say which version."),
+    ] = False,
+) -> None:
+    pass
+
+
+app.command("skull-strip")(skull_strip.command)
+app.command("demo")(demo.command)
+app.add_typer(weights.app, name="weights")
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()

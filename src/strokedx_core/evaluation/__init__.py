@@ -1,0 +1,1 @@
+"""Measuring masks against references, and pictures of both."""
