@@ -1,0 +1,136 @@
+"""Pieces that dock widgets share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from napari.layers import Image
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QComboBox, QLabel, QSizePolicy
+
+from napari_strokedx.results import is_result
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+    from strokedx_core.volume import Flag
+
+__all__ = ["ChoiceBox", "FlagsLabel", "LayerBox", "TextLabel"]
+
+
+class ChoiceBox(QComboBox):
+    """A combo box that elides long entries rather than making the dock wide."""
+
+    def __init__(self, tip: str) -> None:
+        super().__init__()
+        self.setToolTip(tip)
+        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.setMinimumContentsLength(8)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+
+    def choose(self, data: Any) -> None:
+        """Choose the entry with this data, if there is one."""
+        index = self.findData(data)
+        if index >= 0:
+            self.setCurrentIndex(index)
+
+
+class LayerBox(ChoiceBox):
+    """The image layers of a viewer, with the one that is selected in the layer list chosen.
+
+    Results of StrokeDx can be chosen too, but only by hand: a second run goes to the same scan.
+
+    Signals
+    -------
+    chosen
+        Another layer was chosen, or none.
+    """
+
+    chosen = Signal()
+
+    def __init__(self, viewer: ViewerModel, tip: str) -> None:
+        super().__init__(tip)
+        self._viewer = viewer
+        self._last: Image | None = None
+        self.currentIndexChanged.connect(self._on_index)
+
+    def follow(self) -> None:
+        """Start to follow the viewer."""
+        layers = self._viewer.layers
+        layers.events.inserted.connect(self._on_inserted)
+        layers.events.removed.connect(self._on_removed)
+        layers.events.reordered.connect(self.refresh)
+        layers.selection.events.active.connect(self._on_active)
+        for layer in layers:
+            layer.events.name.connect(self.refresh)
+        self.refresh()
+        self._on_active()
+
+    def let_go(self) -> None:
+        """Stop following: the viewer keeps no reference to this box any more."""
+        layers = self._viewer.layers
+        layers.events.inserted.disconnect(self._on_inserted)
+        layers.events.removed.disconnect(self._on_removed)
+        layers.events.reordered.disconnect(self.refresh)
+        layers.selection.events.active.disconnect(self._on_active)
+        for layer in layers:
+            layer.events.name.disconnect(self.refresh)
+
+    def layer(self) -> Image | None:
+        """Return the chosen layer."""
+        return self.currentData()
+
+    def refresh(self, event: Any = None) -> None:
+        """List the layers again and keep the choice."""
+        self.blockSignals(True)
+        self.clear()
+        for layer in reversed(self._viewer.layers):
+            if isinstance(layer, Image):
+                self.addItem(layer.name, layer)
+        self.choose(self._last)
+        self.blockSignals(False)
+        self._on_index()
+
+    def _on_index(self, index: int = -1) -> None:
+        if self.layer() is not self._last:
+            self._last = self.layer()
+            self.chosen.emit()
+
+    def _on_inserted(self, event: Any) -> None:
+        event.value.events.name.connect(self.refresh)
+        self.refresh()
+
+    def _on_removed(self, event: Any) -> None:
+        event.value.events.name.disconnect(self.refresh)
+        self.refresh()
+
+    def _on_active(self, event: Any = None) -> None:
+        active = self._viewer.layers.selection.active
+        if isinstance(active, Image) and not is_result(active):
+            self.choose(active)
+
+
+class TextLabel(QLabel):
+    """Text that wraps and can be copied."""
+
+    def __init__(self, text: str = "") -> None:
+        super().__init__(text)
+        self.setWordWrap(True)
+        self.setTextFormat(Qt.TextFormat.PlainText)
+        self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+
+
+class FlagsLabel(TextLabel):
+    """Quality flags, one a paragraph; takes no room where there are none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Only the edge has a colour, so that the text is as readable as the theme makes it.
+        self.setStyleSheet("QLabel { border-left: 3px solid #d08a00; padding-left: 6px; }")
+        self.hide()
+
+    def show_flags(self, flags: Sequence[Flag]) -> None:
+        """Show these and no others."""
+        self.setText("\n".join(f"⚠ {flag.message}" for flag in flags))
+        self.setVisible(bool(flags))
