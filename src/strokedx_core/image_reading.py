@@ -18,11 +18,12 @@ from zlib import error as zlib_error
 
 import numpy as np
 from isal import igzip, isal_zlib
-from nibabel.freesurfer.mghformat import MGHHeader
+from nibabel.freesurfer.mghformat import DATA_OFFSET, MGHHeader, footer_dtd, header_dtd
 from nibabel.nifti1 import Nifti1Header
 from nibabel.nifti2 import Nifti2Header
 
 __all__ = [
+    "MGH_HEADER_SIZE",
     "SUFFIXES",
     "StoredImage",
     "VolumeError",
@@ -34,6 +35,9 @@ __all__ = [
 
 SUFFIXES = (".nii.gz", ".nii", ".mgz", ".mgh")
 """Endings of the files that can be read and written."""
+
+MGH_HEADER_SIZE = np.dtype(header_dtd).itemsize
+"""Bytes of an MGH header that mean something; the voxels begin a good way behind them."""
 
 _DAMAGED: tuple[type[Exception], ...] = (EOFError, OSError, zlib_error, isal_zlib.error)
 
@@ -163,6 +167,8 @@ def _nifti_header(path: str | os.PathLike[str], raw: bytes) -> Any:
         (Nifti2Header, 540, 4, b"n+2"),
     ):
         if size in (int.from_bytes(raw[:4], "little"), int.from_bytes(raw[:4], "big")):
+            if len(raw) < size:
+                raise VolumeError(f"{path}: truncated (the file ends within its header)")
             if raw[magic_at : magic_at + 3] != magic:
                 raise VolumeError(f"{path}: not a NIfTI image with header and voxels in one file")
             return kind.from_fileobj(BytesIO(raw), check=False)
@@ -170,14 +176,15 @@ def _nifti_header(path: str | os.PathLike[str], raw: bytes) -> Any:
 
 
 def _mgh_header(path: str | os.PathLike[str], raw: bytes) -> MGHHeader:
-    size = len(MGHHeader().binaryblock)
-    start = MGHHeader().get_data_offset()
-    if len(raw) < start or int.from_bytes(raw[:4], "big") != 1:
+    size, footer_size = MGH_HEADER_SIZE, np.dtype(footer_dtd).itemsize
+    if int.from_bytes(raw[:4], "big") != 1:
         raise VolumeError(f"{path}: not an image (the file does not begin with an MGH header)")
+    if len(raw) < DATA_OFFSET:
+        raise VolumeError(f"{path}: truncated (the file ends within its header)")
     # The footer stands behind the voxels; a truncated file has none, and is refused later.
-    end = int(MGHHeader(raw[:start].ljust(size, b"\0"), check=False).get_footer_offset())
-    footer = raw[end : end + size - start].ljust(size - start, b"\0")
-    return MGHHeader(raw[:start] + footer, check=False)
+    end = int(MGHHeader(raw[:size] + bytes(footer_size), check=False).get_footer_offset())
+    footer = raw[end : end + footer_size].ljust(footer_size, b"\0")
+    return MGHHeader(raw[:size] + footer, check=False)
 
 
 def _mgh_image(header: MGHHeader, array: np.ndarray, raw: bytes) -> StoredImage:

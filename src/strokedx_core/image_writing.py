@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 from isal import igzip
-from nibabel.freesurfer.mghformat import MGHHeader, MGHImage
+from nibabel.freesurfer.mghformat import DATA_OFFSET, MGHHeader, MGHImage
 from nibabel.nifti1 import Nifti1Header
 
-from strokedx_core.image_reading import VolumeError, image_suffix, reason, silent
+from strokedx_core.image_reading import MGH_HEADER_SIZE, VolumeError, image_suffix, reason, silent
 
 __all__ = ["fortran_order", "write_atomically", "write_file"]
 
@@ -53,7 +53,7 @@ def write_file(
     Raises
     ------
     VolumeError
-        If the file cannot be written, or its format cannot hold the affine or the type.
+        If the file cannot be written, or its format cannot hold the type.
     """
     suffix = image_suffix(path)
     try:
@@ -63,8 +63,6 @@ def write_file(
         else:
             head, array = _nifti_head(array, affine, header, describe)
             tail = b""
-    except VolumeError as error:
-        raise VolumeError(f"{path}: {error}") from None
     except Exception as error:
         raise VolumeError(f"{path}: not possible in this format ({reason(error)})") from error
     voxels = fortran_order(array).T.data
@@ -112,16 +110,15 @@ def _agrees(header: Any, affine: np.ndarray) -> bool:
 
 
 def _mgh_parts(array: np.ndarray, affine: np.ndarray, header: Any) -> tuple[bytes, bytes]:
-    if isinstance(header, MGHHeader):
+    if isinstance(header, MGHHeader) and np.allclose(header.get_affine(), affine, atol=1e-4):
         out = header.copy()
     else:
-        out = MGHImage(np.zeros(array.shape, np.uint8), affine).header
-    out.set_data_shape(array.shape)
+        known = header if isinstance(header, MGHHeader) else None
+        out = MGHImage(np.zeros(array.shape, np.uint8), affine, known).header
+    out["dims"] = (*array.shape, 1)  # set_data_shape would forget the voxel sizes
     out.set_data_dtype(array.dtype)
-    if not np.allclose(out.get_affine(), affine, rtol=1e-5, atol=1e-4):
-        raise VolumeError("the axes are not at right angles, which needs .nii or .nii.gz")
-    start = out.get_data_offset()
-    return out.binaryblock[:start], out.binaryblock[start:]
+    block = out.binaryblock
+    return block[:MGH_HEADER_SIZE].ljust(DATA_OFFSET, b"\0"), block[MGH_HEADER_SIZE:]
 
 
 def fortran_order(array: np.ndarray) -> np.ndarray:
@@ -152,11 +149,13 @@ def write_atomically(path: str | os.PathLike[str], parts: Iterable[bytes | memor
         If the folder is missing or not writable, the path is a folder, or the disk is full. Nothing
         is left behind then.
     """
-    target = Path(path).resolve()
-    if target.is_dir():
-        raise VolumeError(f"{path}: cannot be written (it is a folder)")
-    beside = target.with_name(f".{secrets.token_hex(6)}-{target.name}")
     try:
+        target = Path(path).resolve()
+        if not target.parent.is_dir():
+            raise VolumeError(f"{path}: not written, because there is no folder {target.parent}")
+        if target.is_dir():
+            raise VolumeError(f"{path}: not written, because it is a folder")
+        beside = target.with_name(f".{secrets.token_hex(8)}{target.suffix}")
         try:
             with beside.open("xb") as stream:
                 for part in parts:
@@ -165,7 +164,8 @@ def write_atomically(path: str | os.PathLike[str], parts: Iterable[bytes | memor
         except BaseException:
             beside.unlink(missing_ok=True)
             raise
-    except FileNotFoundError:
-        raise VolumeError(f"{path}: cannot be written (no folder '{Path(path).parent}')") from None
-    except OSError as error:
-        raise VolumeError(f"{path}: cannot be written ({error.strerror or error})") from error
+    except (OSError, RuntimeError) as error:  # RuntimeError: symbolic links in a circle
+        reason_given = getattr(error, "strerror", None) or reason(error)
+        raise VolumeError(
+            f"{path}: not written, because the system refuses ({reason_given})"
+        ) from error

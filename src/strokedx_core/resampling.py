@@ -203,7 +203,7 @@ def _weights(n_in: int, n_out: int, start: float, step: float, outside: str) -> 
 
 
 def _along(data: np.ndarray, matrix: np.ndarray, axis: int) -> np.ndarray:
-    """Apply a matrix (n_out, n_in) along an axis of a C-ordered array, without most of its zeros."""
+    """Apply a matrix (n_out, n_in) along an axis of a C-ordered array, skipping most zeros."""
     n_out, n_in = matrix.shape
     if n_out == n_in and np.array_equal(matrix, np.eye(n_in)):
         return data

@@ -18,11 +18,11 @@ from nibabel.orientations import aff2axcodes
 
 from strokedx_core.image_reading import (
     SUFFIXES,
-    StoredImage,
     VolumeError,
     image_suffix,
     read_file,
 )
+from strokedx_core.image_scaling import exact_in_float32, quantised, scaled
 from strokedx_core.image_writing import fortran_order, write_atomically, write_file
 from strokedx_core.resampling import (
     back_to_grid,
@@ -138,12 +138,12 @@ def read_volume(path: str | os.PathLike[str], *, frame: int | None = None) -> Vo
     stored = read_file(path)
     array = one_frame(path, stored.array, frame)
     check_geometry(path, stored.affine, stored.voxel_size)
-    data, flags = finite_values(path, _scaled(array, stored))
+    data, flags = finite_values(path, scaled(array, stored))
     check_is_image(path, data)
     if not stored.has_orientation:
         said = "the header does not say how the patient lies: left and right are a guess"
         flags += (Flag("no-orientation", said),)
-    kept = None if _exact_in_float32(stored) else array
+    kept = None if exact_in_float32(stored) else array
     return Volume(data, stored.affine, stored.header, Path(path), flags, kept)
 
 
@@ -168,7 +168,7 @@ def read_mask(path: str | os.PathLike[str]) -> Volume:
     stored = read_file(path)
     array = one_frame(path, stored.array, None)
     check_geometry(path, stored.affine, stored.voxel_size)
-    data, flags = finite_values(path, _scaled(array, stored))
+    data, flags = finite_values(path, scaled(array, stored))
     mask = data != 0
     value = data.max() or data.min()
     if not np.array_equal(data[mask], np.full(np.count_nonzero(mask), value)):
@@ -275,34 +275,13 @@ def write_image(data: np.ndarray, like: Volume, path: str | os.PathLike[str]) ->
         values = fortran_order(np.asarray(data[slab]))
         if not np.isfinite(values).all():
             raise VolumeError(f"{path}: not written, because values are NaN or infinite")
-        quantised = _quantised(values, out.dtype, slope, inter)
+        nearest = quantised(values, out.dtype, slope, inter)
         if like.stored is not None and like.stored.dtype == dtype:
             # A voxel of 0 may stand for one that was not finite.
             same = (values == like.data[slab]) & np.isfinite(like.stored[slab])
-            quantised = np.where(same, like.stored[slab], quantised)
-        out[slab] = quantised
+            nearest = np.where(same, like.stored[slab], nearest)
+        out[slab] = nearest
     write_file(path, out, like.affine, like.header)
-
-
-def _scaled(array: np.ndarray, stored: StoredImage) -> np.ndarray:
-    with np.errstate(over="ignore", invalid="ignore"):
-        data = array.astype(np.float32)
-        if stored.slope is not None and stored.inter is not None:
-            data *= np.float32(stored.slope)
-            data += np.float32(stored.inter)
-    return data
-
-
-def _exact_in_float32(stored: StoredImage) -> bool:
-    dtype = stored.array.dtype
-    if stored.slope is None or stored.inter is None:
-        return dtype.itemsize <= 2 or (dtype.kind == "f" and dtype.itemsize == 4)
-    # Rounding in float32 stays far below half a step while the offset is not millions of steps.
-    return (
-        dtype.kind in "iu"
-        and dtype.itemsize <= 2
-        and abs(stored.inter) <= 2.0**20 * abs(stored.slope)
-    )
 
 
 def _check_shape(path: Any, array: np.ndarray, like: Volume) -> None:
@@ -310,20 +289,3 @@ def _check_shape(path: Any, array: np.ndarray, like: Volume) -> None:
         raise VolumeError(
             f"{path}: not written, because its shape {array.shape} is not the image's {like.shape}"
         )
-
-
-def _quantised(
-    values: np.ndarray, dtype: np.dtype, slope: float | None, inter: float | None
-) -> np.ndarray:
-    if slope is not None and inter is not None and (slope, inter) != (1.0, 0.0):
-        values = (values.astype(np.float64) - inter) / slope
-    if dtype.kind == "f":
-        return values.astype(dtype)
-    limits = np.iinfo(dtype)
-    if dtype.itemsize > 2:
-        values = values.astype(np.float64)
-    values = np.clip(np.rint(values), limits.min, limits.max)
-    if dtype.itemsize == 8:
-        # The largest 64-bit integer is no float64; one step below is.
-        values = np.minimum(values, np.nextafter(float(limits.max), 0))
-    return values.astype(dtype)
