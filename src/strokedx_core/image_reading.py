@@ -39,7 +39,7 @@ SUFFIXES = (".nii.gz", ".nii", ".mgz", ".mgh")
 MGH_HEADER_SIZE = np.dtype(header_dtd).itemsize
 """Bytes of an MGH header that mean something; the voxels begin a good way behind them."""
 
-_DAMAGED: tuple[type[Exception], ...] = (EOFError, OSError, zlib_error, isal_zlib.error)
+_DAMAGED: tuple[Any, ...] = (EOFError, OSError, zlib_error, isal_zlib.error)
 
 silent = logging.getLogger("strokedx_core.silent")
 silent.addHandler(logging.NullHandler())
