@@ -1,0 +1,324 @@
+"""Whole heads, with skull: label map and seed to image and brain mask.
+
+    from strokedx_core.synthesis import head, labels
+    sample = head.generate(labels.load_head("seg_01.nii.gz"), seed=1, contrast="FLAIR")
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Generator, Tensor
+
+from strokedx_core.intensity import normalise
+from strokedx_core.synthesis import artefacts
+from strokedx_core.synthesis.artefacts import smooth_field, uniform
+from strokedx_core.synthesis.contrasts import CONTRASTS, SPLIT, draw_contrast
+from strokedx_core.synthesis.contrasts import NAMES as CLASS_NAMES
+from strokedx_core.synthesis.labels import DISTANCE_STEP, Head
+
+__all__ = ["HeadRecipe", "Sample", "generate", "generate_batch"]
+
+
+@dataclass(frozen=True)
+class HeadRecipe:
+    """How far the generator goes. Lengths in mm, angles in degrees, the rest probabilities.
+
+    Attributes
+    ----------
+    shape, spacing, spacing_jitter
+        Grid of the images, its isotropic spacing, and the relative range of that spacing.
+    modality_like
+        Share of images with the contrast of a named sequence; the others are random.
+    """
+
+    shape: tuple[int, int, int] = (96, 96, 96)
+    spacing: float = 2.2
+    spacing_jitter: float = 0.12
+    rotation: float = 20.0
+    scaling: float = 0.15
+    shear: float = 0.08
+    shift: float = 20.0
+    warp: float = 5.0
+    fine_warp: float = 1.5
+    modality_like: float = 0.5
+    modalities: dict[str, float] = field(
+        default_factory=lambda: {
+            "T1W": 3, "T2W": 2, "FLAIR": 3, "DWI": 2, "B0": 1, "ADC": 1.5, "SWI": 1,
+        }
+    )
+    lesions: float = 0.4
+    bias: float = 0.35
+    noise: float = 0.08
+    thick: float = 0.6
+    motion: float = 0.12
+    ghost: float = 0.1
+    stripped: float = 0.12
+    defaced: float = 0.12
+    crop: float = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """A training pair on one grid.
+
+    Attributes
+    ----------
+    image : Tensor, shape (x, y, z)
+        Intensities as `intensity.normalise` leaves them.
+    target : Tensor, shape (x, y, z)
+        Share of each voxel that is brain, 0 to 1.
+    contrast : str
+    """
+
+    image: Tensor
+    target: Tensor
+    contrast: str
+
+
+# Points in a voxel (quarters of its width) whose mean is its partial volume.
+_POINTS = ((1, 1, -1), (-1, -1, 1))
+
+
+def _rotation(angles: Sequence[float]) -> Tensor:
+    matrix = torch.eye(3)
+    for axis, angle in enumerate(angles):
+        c, s = math.cos(angle), math.sin(angle)
+        i, j = [(1, 2), (0, 2), (0, 1)][axis]
+        turn = torch.eye(3)
+        turn[i, i], turn[j, j], turn[i, j], turn[j, i] = c, c, -s, s
+        matrix = matrix @ turn
+    return matrix
+
+
+def _positions(
+    head: Head, recipe: HeadRecipe, spacing: float, epi: bool, rng: Generator
+) -> tuple[Tensor, Tensor]:
+    """Where in the label map each voxel of the image lies, and the matrix of the affine part."""
+
+    def sym(limit: float) -> float:
+        return uniform(-limit, limit, rng)
+
+    wide = 2.0 if uniform(0, 1, rng) < 0.1 else 1.0
+    turn = _rotation([math.radians(sym(recipe.rotation * wide)) for _ in range(3)])
+    size = 1 + sym(recipe.scaling)
+    scale = torch.tensor([size * (1 + sym(recipe.scaling / 2)) for _ in range(3)])
+    if uniform(0, 1, rng) < 0.5:
+        scale[0] = -scale[0]
+    shear = torch.eye(3)
+    shear[0, 1], shear[0, 2], shear[1, 2] = (sym(recipe.shear) for _ in range(3))
+    matrix = (turn @ shear @ torch.diag(scale)).to(head.classes.device)
+
+    shape, device = recipe.shape, head.classes.device
+    ranges = [(torch.arange(n, device=device) - (n - 1) / 2) * spacing for n in shape]
+    offset = torch.tensor([sym(recipe.shift) for _ in range(3)], device=device)
+    # A whole head reaches further down than the brain does: look there more often.
+    if uniform(0, 1, rng) < 0.3:
+        offset[2] -= uniform(0, 1, rng) * recipe.shift
+    axes = torch.meshgrid(*(r + o for r, o in zip(ranges, offset, strict=True)), indexing="ij")
+    place = torch.stack(axes)
+    coarse = uniform(0, recipe.warp, rng)
+    fine = uniform(0, recipe.fine_warp, rng)
+    place = place + coarse * smooth_field(shape, int(uniform(4, 8, rng)), rng, device, 3)
+    place = place + fine * smooth_field(shape, int(uniform(12, 18, rng)), rng, device, 3)
+    if epi:
+        # Susceptibility moves signal along one in-plane axis only.
+        axis = 1 if uniform(0, 1, rng) < 0.8 else 0
+        place[axis] += uniform(0, 4, rng) * smooth_field(shape, 7, rng, device)[0]
+    place = torch.einsum("ij,jxyz->ixyz", matrix, place)
+    return place + head.centre.view(3, 1, 1, 1), matrix
+
+
+def _index(place: Tensor, offset: Tensor, shape: torch.Size) -> Tensor:
+    """Flat index of the voxel nearest to each place; beyond the edge, the edge (which is air)."""
+    flat = torch.zeros(place[0].numel(), dtype=torch.int, device=place.device)
+    for axis, size in enumerate(shape):
+        nearest = (place[axis].view(-1) + offset[axis]).round_().clamp_(0, size - 1)
+        flat = flat.mul_(size).add_(nearest.int())
+    return flat
+
+
+def generate(
+    head: Head,
+    seed: int,
+    *,
+    contrast: str | None = None,
+    recipe: HeadRecipe | None = None,
+) -> Sample:
+    """Make one image and its brain mask.
+
+    Parameters
+    ----------
+    head : Head
+        On the device where the image is to be made.
+    seed : int
+        The same seed, head, contrast, recipe and device give the same sample.
+    contrast : str, optional
+        A key of `contrasts.CONTRASTS`; drawn from the recipe where not given.
+    recipe : HeadRecipe, optional
+
+    Returns
+    -------
+    Sample
+        On a grid with axes to the right, anterior and superior of the head, give or take the
+        drawn rotation.
+    """
+    recipe = recipe or HeadRecipe()
+    rng = Generator().manual_seed(seed)
+    device = head.classes.device
+
+    def chance(probability: float) -> bool:
+        return uniform(0, 1, rng) < probability
+
+    drawn = _draw_modality(recipe, rng)
+    name = contrast or drawn
+    if name not in CONTRASTS:
+        raise ValueError(f"contrast must be one of {', '.join(CONTRASTS)}, not {name!r}")
+    epi = name in ("DWI", "B0", "ADC") or (name == "random" and chance(0.3))
+    spacing = recipe.spacing * (1 + uniform(-1, 1, rng) * recipe.spacing_jitter)
+    place, matrix = _positions(head, recipe, spacing, epi, rng)
+
+    means, deviations = (values.to(device) for values in draw_contrast(name, rng))
+    may_split = torch.tensor([int(c in SPLIT) for c in CLASS_NAMES], device=device, dtype=torch.int)
+    field = smooth_field(recipe.shape, int(uniform(6, 14, rng)), rng, device)[0]
+    field = field + 0.7 * smooth_field(recipe.shape, int(uniform(20, 40, rng)), rng, device)[0]
+    split = (field > uniform(-1.8, 1.2, rng)).int().view(-1)
+    image, spread, distance = torch.zeros((3, field.numel()), device=device)
+    for point in _POINTS:
+        offset = matrix @ (torch.tensor(point, device=device) * (0.25 * spacing))
+        index = _index(place, offset, head.classes.shape)
+        tissue = head.classes.view(-1).index_select(0, index).int()
+        tissue += may_split.index_select(0, tissue) * split
+        image += means.index_select(0, tissue)
+        spread += deviations.index_select(0, tissue)
+        distance += head.distance.view(-1).index_select(0, index)
+    image, spread, distance = (
+        total.div_(len(_POINTS)).view(recipe.shape) for total in (image, spread, distance)
+    )
+    distance *= DISTANCE_STEP
+
+    rough = smooth_field(recipe.shape, 40, rng, device)[0]
+    texture = Generator(device).manual_seed(int(torch.randint(2**31, (), generator=rng)))
+    grain = torch.randn(recipe.shape, generator=texture, device=device)
+    image = image + spread * (0.7 * rough + 0.7 * grain)
+    if chance(recipe.lesions):
+        image = _lesions(image, distance, means, rng)
+    if name == "ADC" and chance(0.5):
+        # Outside tissue an ADC is a quotient of noise.
+        low = image < 0.03
+        image = torch.where(low, uniform(0, 1, rng) * grain.abs(), image)
+    image = image.clamp_min(0)
+
+    if chance(recipe.stripped):
+        edge = uniform(-1, 4, rng) + uniform(0, 1.5, rng) * rough
+        image = torch.where(distance > edge, torch.zeros_like(image), image)
+        distance = torch.maximum(distance, distance - edge)
+    if chance(recipe.defaced):
+        image = _deface(image, distance, rng)
+    image = artefacts.bias_field(image, uniform(0, recipe.bias, rng), rng)
+    image = _acquire(image, recipe, spacing, epi, rng)
+    target = (0.5 - distance / spacing).clamp(0, 1)
+    if chance(recipe.crop):
+        image, target = _crop(image, target, spacing, rng)
+    image = normalise(image).pow(math.exp(uniform(-0.4, 0.4, rng)))
+    return Sample(image, target, name)
+
+
+def generate_batch(
+    heads: Sequence[Head], seeds: Sequence[int], recipe: HeadRecipe | None = None
+) -> tuple[Tensor, Tensor]:
+    """Samples stacked for a network: image and target, each of shape (batch, 1, x, y, z)."""
+    samples = [generate(h, s, recipe=recipe) for h, s in zip(heads, seeds, strict=True)]
+    return (
+        torch.stack([s.image for s in samples])[:, None],
+        torch.stack([s.target for s in samples])[:, None],
+    )
+
+
+def _draw_modality(recipe: HeadRecipe, rng: Generator) -> str:
+    if uniform(0, 1, rng) >= recipe.modality_like:
+        return "random"
+    weights = torch.tensor(list(recipe.modalities.values()))
+    return list(recipe.modalities)[int(torch.multinomial(weights, 1, generator=rng))]
+
+
+def _lesions(image: Tensor, distance: Tensor, means: Tensor, rng: Generator) -> Tensor:
+    """Patches of other brightness in the brain, so that none is taken for the outside."""
+    shape = tuple(image.shape)
+    field = smooth_field(shape, int(uniform(5, 14, rng)), rng, image.device)[0]
+    where = (field > uniform(1.0, 2.2, rng)) & (distance < uniform(-2, 1, rng))
+    white = means[CLASS_NAMES.index("white")]
+    fluid = means[CLASS_NAMES.index("csf")]
+    level = fluid if uniform(0, 1, rng) < 0.4 else white * uniform(0.2, 2.2, rng)
+    keep = uniform(0, 0.6, rng)
+    return torch.where(where, keep * image + (1 - keep) * level, image)
+
+
+def _deface(image: Tensor, distance: Tensor, rng: Generator) -> Tensor:
+    """Zero everything before a plane in front of and below the brain."""
+    normal = torch.tensor([uniform(-0.2, 0.2, rng), 1.0, -uniform(0.3, 1.6, rng)])
+    axes = torch.meshgrid(
+        *(torch.arange(n, device=image.device, dtype=image.dtype) for n in image.shape),
+        indexing="ij",
+    )
+    depth = sum(n.item() * axis for n, axis in zip(normal, axes, strict=True))
+    inside = depth[distance < 0]
+    if inside.numel() == 0:
+        return image
+    return torch.where(depth > inside.max() + uniform(-1, 6, rng), torch.zeros_like(image), image)
+
+
+def _acquire(
+    image: Tensor, recipe: HeadRecipe, spacing: float, epi: bool, rng: Generator
+) -> Tensor:
+    level = image[image > 0.05].mean() if bool((image > 0.05).any()) else image.mean()
+    strength = float(level) * uniform(0, 1, rng) ** 2 * recipe.noise * 2
+    phase = 1 if uniform(0, 1, rng) < 0.7 else 0
+    if uniform(0, 1, rng) < recipe.motion:
+        image = artefacts.motion(image, uniform(0, 8, rng), phase, spacing, rng)
+    if uniform(0, 1, rng) < recipe.ghost * (2 if epi else 1):
+        image = artefacts.ghosts(image, uniform(0, 0.15, rng), phase, rng)
+    slice_axis = int(torch.multinomial(torch.tensor([1.0, 1.0, 4.0]), 1, generator=rng))
+    thick = uniform(0, 1, rng) < recipe.thick
+    for axis in range(3):
+        if not (thick and axis == slice_axis):
+            image = artefacts.blur(image, uniform(0, 3.0 if epi else 2.0, rng), axis, spacing)
+    if thick:
+        thickness = uniform(2, 7, rng)
+        return artefacts.thick_slices(
+            image,
+            slice_axis,
+            thickness=thickness,
+            distance=thickness * uniform(1, 1.3, rng),
+            spacing=spacing,
+            strength=strength,
+            rng=rng,
+        )
+    return artefacts.noise(image, strength, rng)
+
+
+def _crop(
+    image: Tensor, target: Tensor, spacing: float, rng: Generator
+) -> tuple[Tensor, Tensor]:
+    """Zero what lies outside a box; most often a slab that ends near the brain's bottom or top."""
+    kept = torch.zeros_like(image)
+    box = []
+    for axis in range(3):
+        others = [a for a in range(3) if a != axis]
+        filled = (target > 0.5).any(others[1]).any(others[0]).nonzero()
+        size = image.shape[axis]
+        if filled.numel() == 0:
+            return image, target
+        first, last = int(filled[0]), int(filled[-1])
+        low, high = 0, size
+        cut = 0.7 if axis == 2 else 0.25
+        if uniform(0, 1, rng) < cut:
+            low = first + int(uniform(-40, 20 if axis == 2 else 5, rng) / spacing)
+        if uniform(0, 1, rng) < cut:
+            high = last + 1 + int(uniform(-15 if axis == 2 else -5, 40, rng) / spacing)
+        box.append(slice(max(low, 0), max(min(high, size), low + 1)))
+    kept[tuple(box)] = 1
+    return image * kept, target * kept
