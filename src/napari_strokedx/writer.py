@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,26 @@ from strokedx_core.image_writing import write_file
 from strokedx_core.volume import Volume, VolumeError
 from strokedx_core.volume import write_image as write_like
 
-__all__ = ["write_image", "write_labels"]
+__all__ = ["SaveError", "write_image", "write_labels"]
 
 
+class SaveError(OSError):
+    """A layer that cannot be saved; the message is one line that names it and the reason.
+
+    No `ValueError`: napari takes those from a writer for "this plugin cannot write", and hides
+    what they say.
+    """
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except VolumeError as error:
+        raise SaveError(str(error)) from error
+
+
+@_told()
 def write_image(path: str, data: Any, meta: Mapping[str, Any]) -> list[str]:
     """Save an image layer.
 
@@ -35,7 +53,7 @@ def write_image(path: str, data: Any, meta: Mapping[str, Any]) -> list[str]:
 
     Raises
     ------
-    VolumeError
+    SaveError
         If the layer cannot be a NIfTI image, or the file cannot be written.
     """
     name = meta.get("name", path)
@@ -55,6 +73,7 @@ def write_image(path: str, data: Any, meta: Mapping[str, Any]) -> list[str]:
     return [path]
 
 
+@_told()
 def write_labels(path: str, data: Any, meta: Mapping[str, Any]) -> list[str]:
     """Save a labels layer in the smallest type of integer that holds its values.
 

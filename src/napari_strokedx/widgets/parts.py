@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QComboBox, QLabel, QSizePolicy
+from qtpy.QtWidgets import (
+    QComboBox,
+    QLabel,
+    QSizePolicy,
+    QStyle,
+    QStyleOptionComboBox,
+    QStylePainter,
+)
 
 from napari_strokedx.results import is_result
 
@@ -28,6 +35,20 @@ class ChoiceBox(QComboBox):
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.setMinimumContentsLength(8)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+
+    def paintEvent(self, event: Any) -> None:  # noqa: N802
+        """Draw what is chosen with an ellipsis where it does not fit; Qt would cut it off."""
+        option = QStyleOptionComboBox()
+        self.initStyleOption(option)
+        painter = QStylePainter(self)
+        painter.drawComplexControl(QStyle.ComplexControl.CC_ComboBox, option)
+        room = self.style().subControlRect(
+            QStyle.ComplexControl.CC_ComboBox, option, QStyle.SubControl.SC_ComboBoxEditField, self
+        )
+        option.currentText = self.fontMetrics().elidedText(
+            option.currentText, Qt.TextElideMode.ElideMiddle, room.width() - 4
+        )
+        painter.drawControl(QStyle.ControlElement.CE_ComboBoxLabel, option)
 
     def choose(self, data: Any) -> None:
         """Choose the entry with this data, if there is one."""
@@ -100,6 +121,8 @@ class LayerBox(ChoiceBox):
     def _on_inserted(self, event: Any) -> None:
         event.value.events.name.connect(self.refresh)
         self.refresh()
+        # napari selects a new layer before it tells of it.
+        self._on_active()
 
     def _on_removed(self, event: Any) -> None:
         event.value.events.name.disconnect(self.refresh)

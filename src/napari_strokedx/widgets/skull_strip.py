@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_error
-from qtpy.QtCore import QEvent
+from qtpy.QtCore import QEvent, QSize
 from qtpy.QtWidgets import (
     QFormLayout,
     QHBoxLayout,
@@ -37,8 +37,13 @@ if TYPE_CHECKING:
 __all__ = ["SkullStripWidget"]
 
 MASK, STRIPPED = TASKS["skull-strip"].writes
+MASK_LOOK = {
+    "opacity": 0.4,
+    "colormap": {None: "yellow", 0: "transparent", 1: "#19c2d9"},
+}
+"""A colour that no tissue has; labels that somebody paints beside the brain are yellow."""
 _NO_IMAGE = "Open a scan first, or File > Open Sample > StrokeDx > Synthetic head."
-_DEVICES = {"auto": "Automatic", "cuda": "GPU (CUDA)", "mps": "GPU (Apple)", "cpu": "Processor"}
+_DEVICES = {"auto": "Automatic", "cuda": "GPU (CUDA)", "mps": "GPU (Apple)", "cpu": "CPU"}
 _WORDS = {
     "S": "superior",
     "I": "inferior",
@@ -89,9 +94,9 @@ class SkullStripWidget(QWidget):
             )
         self.output_box = ChoiceBox("What to add to the layer list.")
         for text, outputs in (
-            ("Mask and stripped image", (MASK, STRIPPED)),
             ("Brain mask", (MASK,)),
             ("Stripped image", (STRIPPED,)),
+            ("Mask and stripped image", (MASK, STRIPPED)),
         ):
             self.output_box.addItem(text, outputs)
         self.device_box = ChoiceBox(
@@ -159,6 +164,10 @@ class SkullStripWidget(QWidget):
         if self._joined:
             self._joined = False
             self.layer_box.let_go()
+
+    def sizeHint(self) -> QSize:  # noqa: N802
+        """Wide enough for the longest choice; narrower docks elide and wrap."""
+        return super().sizeHint().expandedTo(QSize(300, 0))
 
     def event(self, event: Any) -> bool:
         """napari takes a closed dock widget out of its parent, without a close event."""
@@ -259,9 +268,11 @@ class SkullStripWidget(QWidget):
         source = outcome.source
         wanted = []
         if STRIPPED in outputs:
-            wanted.append((outcome.stripped, "image", STRIPPED, source.look))
+            # Under a mask the whole head is what one wants to see.
+            look = {**source.look, "visible": MASK not in outputs}
+            wanted.append((outcome.stripped, "image", STRIPPED, look))
         if MASK in outputs:
-            wanted.append((outcome.mask, "labels", MASK, {"opacity": 0.5}))
+            wanted.append((outcome.mask, "labels", MASK, MASK_LOOK))
         for data, kind, output, look in wanted:
             _, kept = show_result(self._viewer, source, data, kind=kind, output=output, look=look)
             if kept is not None:
@@ -301,5 +312,4 @@ class SkullStripWidget(QWidget):
 
 
 def _device_text(device: str) -> str:
-    text = _DEVICES.get(device.split(":")[0], device)
-    return text[0].lower() + text[1:] if text == "Processor" else text
+    return _DEVICES.get(device.split(":")[0], device)
