@@ -1,7 +1,7 @@
 """What the scanner, the protocol and the archive do to an image.
 
-Each function takes one image of shape (x, y, z) and a CPU generator, and returns a new image. Strength
-zero changes nothing. Lengths are in mm; `spacing` is the isotropic spacing of the image's grid.
+Each function takes one image of shape (x, y, z) and a CPU generator, and returns a new image.
+Strength zero changes nothing. Lengths are in mm; `spacing` is the isotropic spacing of the grid.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ def motion(image: Tensor, shift: float, axis: int, spacing: float, rng: Generato
 
 
 def ghosts(image: Tensor, strength: float, axis: int, rng: Generator) -> Tensor:
-    """Add copies of the image shifted by a fraction of the field of view, as EPI and pulsation do."""
+    """Add a copy of the image shifted by a fraction of the field of view, as EPI does."""
     if strength == 0:
         return image
     parts = int(torch.randint(2, 5, (), generator=rng))

@@ -49,9 +49,7 @@ CLASSES: dict[str, tuple[int, ...]] = {
 """Tissue class → labels. Empty ones are split from the class before them by a random field."""
 
 NAMES = tuple(CLASSES)
-BRAIN_CLASSES = tuple(
-    name for name in NAMES[1 : NAMES.index("skin")] if name != "csf"
-)
+BRAIN_CLASSES = tuple(name for name in NAMES[1 : NAMES.index("skin")] if name != "csf")
 """Classes that belong to the brain."""
 
 SPLIT = {"skin": "scalp fat", "muscle": "fat", "bone": "diploe"}
@@ -99,11 +97,21 @@ def _t1w(d: Draw) -> dict[str, float]:
     white = d(0.6, 0.8)
     fat = white * d(0.8, 4.0)
     return {
-        "white": white, "cortex": white * d(0.55, 0.92), "csf": white * d(0.1, 0.45),
-        "skin": fat * d(0.3, 1.0), "scalp fat": fat, "muscle": white * d(0.3, 0.8),
-        "fat": fat * d(0.6, 1.1), "bone": white * d(0.02, 0.25), "diploe": fat * d(0.1, 0.8),
-        "marrow": fat * d(0.2, 0.8), "dura": white * d(0.2, 1.3), "eye": white * d(0.15, 0.5),
-        "orbit": fat * d(0.5, 1.0), "mucosa": white * d(0.3, 1.2), "other": white * d(0.1, 1.0),
+        "white": white,
+        "cortex": white * d(0.55, 0.92),
+        "csf": white * d(0.1, 0.45),
+        "skin": fat * d(0.3, 1.0),
+        "scalp fat": fat,
+        "muscle": white * d(0.3, 0.8),
+        "fat": fat * d(0.6, 1.1),
+        "bone": white * d(0.02, 0.25),
+        "diploe": fat * d(0.1, 0.8),
+        "marrow": fat * d(0.2, 0.8),
+        "dura": white * d(0.2, 1.3),
+        "eye": white * d(0.15, 0.5),
+        "orbit": fat * d(0.5, 1.0),
+        "mucosa": white * d(0.3, 1.2),
+        "other": white * d(0.1, 1.0),
     }
 
 
@@ -112,12 +120,24 @@ def _t2w(d: Draw) -> dict[str, float]:
     fat = csf * d(0.1, 1.3)
     grey = csf * d(0.4, 0.7)
     return {
-        "white": grey * d(0.6, 0.95), "cortex": grey, "csf": csf, "ventricle": csf * d(0.9, 1.05),
-        "skin": fat * d(0.4, 1.0), "scalp fat": fat, "muscle": csf * d(0.05, 0.35),
-        "fat": fat * d(0.6, 1.1), "bone": csf * d(0.01, 0.12), "diploe": fat * d(0.1, 0.9),
-        "marrow": fat * d(0.2, 0.8), "dura": csf * d(0.03, 0.6), "eye": csf * d(0.6, 1.1),
-        "orbit": fat * d(0.5, 1.0), "mucosa": csf * d(0.3, 1.1), "other": csf * d(0.05, 0.8),
-        "vessel": csf * d(0.0, 1.0), "white lesion": grey * d(0.9, 1.6),
+        "white": grey * d(0.6, 0.95),
+        "cortex": grey,
+        "csf": csf,
+        "ventricle": csf * d(0.9, 1.05),
+        "skin": fat * d(0.4, 1.0),
+        "scalp fat": fat,
+        "muscle": csf * d(0.05, 0.35),
+        "fat": fat * d(0.6, 1.1),
+        "bone": csf * d(0.01, 0.12),
+        "diploe": fat * d(0.1, 0.9),
+        "marrow": fat * d(0.2, 0.8),
+        "dura": csf * d(0.03, 0.6),
+        "eye": csf * d(0.6, 1.1),
+        "orbit": fat * d(0.5, 1.0),
+        "mucosa": csf * d(0.3, 1.1),
+        "other": csf * d(0.05, 0.8),
+        "vessel": csf * d(0.0, 1.0),
+        "white lesion": grey * d(0.9, 1.6),
     }
 
 
@@ -126,12 +146,23 @@ def _flair(d: Draw) -> dict[str, float]:
     fat = grey * d(0.1, 1.6)
     csf = grey * d(0.02, 0.4)
     return {
-        "white": grey * d(0.65, 1.05), "cortex": grey, "csf": csf,
-        "ventricle": csf * d(0.7, 1.2), "skin": fat * d(0.4, 1.0), "scalp fat": fat,
-        "muscle": grey * d(0.15, 0.6), "fat": fat * d(0.6, 1.1), "bone": grey * d(0.01, 0.15),
-        "diploe": fat * d(0.1, 0.8), "marrow": fat * d(0.2, 0.8), "dura": grey * d(0.1, 0.9),
-        "eye": grey * d(0.05, 0.5), "orbit": fat * d(0.5, 1.0), "mucosa": grey * d(0.4, 1.5),
-        "other": grey * d(0.1, 1.0), "white lesion": grey * d(1.0, 1.8),
+        "white": grey * d(0.65, 1.05),
+        "cortex": grey,
+        "csf": csf,
+        "ventricle": csf * d(0.7, 1.2),
+        "skin": fat * d(0.4, 1.0),
+        "scalp fat": fat,
+        "muscle": grey * d(0.15, 0.6),
+        "fat": fat * d(0.6, 1.1),
+        "bone": grey * d(0.01, 0.15),
+        "diploe": fat * d(0.1, 0.8),
+        "marrow": fat * d(0.2, 0.8),
+        "dura": grey * d(0.1, 0.9),
+        "eye": grey * d(0.05, 0.5),
+        "orbit": fat * d(0.5, 1.0),
+        "mucosa": grey * d(0.4, 1.5),
+        "other": grey * d(0.1, 1.0),
+        "white lesion": grey * d(1.0, 1.8),
     }
 
 
@@ -140,12 +171,23 @@ def _dwi(d: Draw) -> dict[str, float]:
     fat = grey * d(0.01, 0.4)
     csf = grey * d(0.03, 0.4)
     return {
-        "white": grey * d(0.75, 1.25), "cortex": grey, "csf": csf,
-        "ventricle": csf * d(0.8, 1.2), "skin": fat, "scalp fat": fat * d(0.5, 1.5),
-        "muscle": grey * d(0.03, 0.4), "fat": fat * d(0.5, 1.5), "bone": grey * d(0.0, 0.12),
-        "diploe": fat * d(0.2, 1.0), "marrow": fat * d(0.3, 1.0), "dura": grey * d(0.03, 0.4),
-        "eye": grey * d(0.05, 0.6), "orbit": fat, "mucosa": grey * d(0.1, 0.7),
-        "other": grey * d(0.03, 0.4), "vessel": grey * d(0.0, 0.6),
+        "white": grey * d(0.75, 1.25),
+        "cortex": grey,
+        "csf": csf,
+        "ventricle": csf * d(0.8, 1.2),
+        "skin": fat,
+        "scalp fat": fat * d(0.5, 1.5),
+        "muscle": grey * d(0.03, 0.4),
+        "fat": fat * d(0.5, 1.5),
+        "bone": grey * d(0.0, 0.12),
+        "diploe": fat * d(0.2, 1.0),
+        "marrow": fat * d(0.3, 1.0),
+        "dura": grey * d(0.03, 0.4),
+        "eye": grey * d(0.05, 0.6),
+        "orbit": fat,
+        "mucosa": grey * d(0.1, 0.7),
+        "other": grey * d(0.03, 0.4),
+        "vessel": grey * d(0.0, 0.6),
     }
 
 
@@ -162,8 +204,12 @@ def _adc(d: Draw) -> dict[str, float]:
     means = {name: csf * d(0.0, 0.6) for name in NAMES[NAMES.index("skin") :]}
     grey = csf * d(0.25, 0.4)
     return means | {
-        "white": grey * d(0.8, 1.0), "cortex": grey, "csf": csf, "ventricle": csf * d(0.95, 1.1),
-        "eye": csf * d(0.6, 1.0), "cerebellar white": grey * d(0.75, 0.95),
+        "white": grey * d(0.8, 1.0),
+        "cortex": grey,
+        "csf": csf,
+        "ventricle": csf * d(0.95, 1.1),
+        "eye": csf * d(0.6, 1.0),
+        "cerebellar white": grey * d(0.75, 0.95),
     }
 
 
@@ -171,12 +217,23 @@ def _swi(d: Draw) -> dict[str, float]:
     grey = d(0.5, 0.8)
     fat = grey * d(0.3, 1.5)
     return {
-        "white": grey * d(0.8, 1.0), "cortex": grey, "csf": grey * d(0.8, 1.6),
-        "pallidum": grey * d(0.4, 0.9), "vessel": grey * d(0.05, 0.6), "dura": grey * d(0.05, 0.8),
-        "skin": fat * d(0.4, 1.0), "scalp fat": fat, "muscle": grey * d(0.4, 1.0),
-        "fat": fat * d(0.6, 1.1), "bone": grey * d(0.02, 0.2), "diploe": fat * d(0.1, 0.6),
-        "marrow": fat * d(0.1, 0.5), "eye": grey * d(0.6, 1.4), "orbit": fat * d(0.5, 1.0),
-        "mucosa": grey * d(0.1, 0.9), "other": grey * d(0.05, 0.9),
+        "white": grey * d(0.8, 1.0),
+        "cortex": grey,
+        "csf": grey * d(0.8, 1.6),
+        "pallidum": grey * d(0.4, 0.9),
+        "vessel": grey * d(0.05, 0.6),
+        "dura": grey * d(0.05, 0.8),
+        "skin": fat * d(0.4, 1.0),
+        "scalp fat": fat,
+        "muscle": grey * d(0.4, 1.0),
+        "fat": fat * d(0.6, 1.1),
+        "bone": grey * d(0.02, 0.2),
+        "diploe": fat * d(0.1, 0.6),
+        "marrow": fat * d(0.1, 0.5),
+        "eye": grey * d(0.6, 1.4),
+        "orbit": fat * d(0.5, 1.0),
+        "mucosa": grey * d(0.1, 0.9),
+        "other": grey * d(0.05, 0.9),
     }
 
 
@@ -192,7 +249,13 @@ def _random(d: Draw) -> dict[str, float]:
 
 
 CONTRASTS: dict[str, Callable[[Draw], dict[str, float]]] = {
-    "T1W": _t1w, "T2W": _t2w, "FLAIR": _flair, "DWI": _dwi, "B0": _b0, "ADC": _adc, "SWI": _swi,
+    "T1W": _t1w,
+    "T2W": _t2w,
+    "FLAIR": _flair,
+    "DWI": _dwi,
+    "B0": _b0,
+    "ADC": _adc,
+    "SWI": _swi,
     "random": _random,
 }
 """Contrast → function that draws a mean for each class, on a scale where brain is about 0.3–1."""
@@ -224,8 +287,17 @@ def draw_contrast(name: str, rng: Generator) -> tuple[Tensor, Tensor]:
     means["air"] = air
     scale = draw(0.01, 0.08)
     deviations = {
-        "fat": 0.15, "muscle": 0.15, "scalp fat": 0.12, "skin": 0.12, "mucosa": 0.25,
-        "marrow": 0.2, "diploe": 0.15, "other": 0.2, "dura": 0.15, "vessel": 0.15, "air": 0.0,
+        "fat": 0.15,
+        "muscle": 0.15,
+        "scalp fat": 0.12,
+        "skin": 0.12,
+        "mucosa": 0.25,
+        "marrow": 0.2,
+        "diploe": 0.15,
+        "other": 0.2,
+        "dura": 0.15,
+        "vessel": 0.15,
+        "air": 0.0,
     }
     spread = [
         deviations.get(name, 0.0) * means[name] * draw(0.3, 1.5) + scale * means[name]

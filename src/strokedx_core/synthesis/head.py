@@ -1,7 +1,7 @@
 """Whole heads, with skull: label map and seed to image and brain mask.
 
-    from strokedx_core.synthesis import head, labels
-    sample = head.generate(labels.load_head("seg_01.nii.gz"), seed=1, contrast="FLAIR")
+from strokedx_core.synthesis import head, labels
+sample = head.generate(labels.load_head("seg_01.nii.gz"), seed=1, contrast="FLAIR")
 """
 
 from __future__ import annotations
@@ -47,7 +47,13 @@ class HeadRecipe:
     modality_like: float = 0.5
     modalities: dict[str, float] = field(
         default_factory=lambda: {
-            "T1W": 3, "T2W": 2, "FLAIR": 3, "DWI": 2, "B0": 1, "ADC": 1.5, "SWI": 1,
+            "T1W": 3,
+            "T2W": 2,
+            "FLAIR": 3,
+            "DWI": 2,
+            "B0": 1,
+            "ADC": 1.5,
+            "SWI": 1,
         }
     )
     lesions: float = 0.4
@@ -300,9 +306,7 @@ def _acquire(
     return artefacts.noise(image, strength, rng)
 
 
-def _crop(
-    image: Tensor, target: Tensor, spacing: float, rng: Generator
-) -> tuple[Tensor, Tensor]:
+def _crop(image: Tensor, target: Tensor, spacing: float, rng: Generator) -> tuple[Tensor, Tensor]:
     """Zero what lies outside a box; most often a slab that ends near the brain's bottom or top."""
     kept = torch.zeros_like(image)
     box = []

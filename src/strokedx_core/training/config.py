@@ -144,7 +144,6 @@ def read_config(path: Path | str) -> SkullStripConfig:
         raise ConfigError(f"{path}: not TOML: {error}") from error
     except ValidationError as error:
         reasons = "; ".join(
-            f"{'.'.join(map(str, e['loc'])) or 'configuration'}: {e['msg']}"
-            for e in error.errors()
+            f"{'.'.join(map(str, e['loc'])) or 'configuration'}: {e['msg']}" for e in error.errors()
         )
         raise ConfigError(f"{path}: {reasons}") from error

@@ -64,7 +64,7 @@ class _Images(Dataset[tuple[Tensor, Tensor]]):
         return sample.image[None], sample.target[None]
 
 
-def _grid_of_step(config: SkullStripConfig, step: int):  # noqa: ANN202
+def _grid_of_step(config: SkullStripConfig, step: int):
     shares = torch.tensor([grid.share for grid in config.grids])
     rng = torch.Generator().manual_seed((config.seed << 40) + (1 << 39) + step)
     return config.grids[int(torch.multinomial(shares, 1, generator=rng))]
@@ -81,9 +81,7 @@ def _learning_rate(config: SkullStripConfig, step: int) -> float:
 def _follow(average: torch.nn.Module, model: torch.nn.Module, decay: float) -> None:
     """Move the averaged weights towards the model's; running statistics are copied."""
     with torch.no_grad():
-        torch._foreach_lerp_(
-            list(average.parameters()), list(model.parameters()), weight=1 - decay
-        )
+        torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), weight=1 - decay)
         for mean, value in zip(average.buffers(), model.buffers(), strict=True):
             mean.copy_(value)
 
@@ -284,8 +282,13 @@ class _Log:
     """Progress bar, metrics.csv, TensorBoard events and slice pictures of one run."""
 
     def __init__(self, out: Path, config: SkullStripConfig, step: int, quiet: bool) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-        from rich.progress import TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
         from torch.utils.tensorboard import SummaryWriter
 
         self.out = out
@@ -341,8 +344,9 @@ class _Log:
             writer = csv.writer(file)
             if new:
                 writer.writerow(row)
-            writer.writerow(f"{value:.5g}" if name != "step" else step
-                            for name, value in row.items())
+            writer.writerow(
+                f"{value:.5g}" if name != "step" else step for name, value in row.items()
+            )
         for name, value in scores.items():
             self.events.add_scalar(f"Dice/{name}", value, step)
         self.events.flush()

@@ -1,0 +1,1 @@
+"""From a volume to a mask, with torch and nothing heavier."""

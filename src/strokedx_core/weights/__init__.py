@@ -1,0 +1,200 @@
+"""Weights and their cards: find, check, load, write.
+
+Weights are a `.safetensors` file; the card beside it (`.toml`) says what network they belong to,
+how they were trained, on what data under which licences, what they reached, and what they are for.
+The file is refused where its SHA-256 is not the one on the card.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+    from strokedx_core.nets.unet3d import UNet3D
+
+__all__ = [
+    "Card",
+    "WeightsError",
+    "available",
+    "find_weights",
+    "load_network",
+    "read_card",
+    "write_weights",
+]
+
+_FOLDER = Path(__file__).parent
+
+
+class WeightsError(ValueError):
+    """Weights cannot be used; the message names the file and the reason."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a card says that the program acts on.
+
+    Attributes
+    ----------
+    name, task : str
+    sha256 : str
+        Of the `.safetensors` file.
+    architecture : mapping
+        Arguments of `nets.unet3d.UNet3D`.
+    spacings_mm : tuple of float
+        Isotropic spacings on which the network is run: the whole head first, then the brain.
+    text : mapping
+        The whole card.
+    """
+
+    name: str
+    task: str
+    sha256: str
+    architecture: Mapping[str, Any]
+    spacings_mm: tuple[float, ...]
+    text: Mapping[str, Any]
+
+
+def available(task: str | None = None) -> list[str]:
+    """Names of the weights that ship, of one task or of all."""
+    names = sorted(path.stem for path in _FOLDER.glob("*.safetensors"))
+    return [name for name in names if task in (None, read_card(name).task)]
+
+
+def find_weights(name_or_path: str | Path) -> Path:
+    """Path of the `.safetensors` file of shipped weights by name, or of a user's own by path.
+
+    Raises
+    ------
+    WeightsError
+        If there is neither.
+    """
+    path = Path(name_or_path)
+    if path.suffix == ".safetensors":
+        if path.is_file():
+            return path
+        raise WeightsError(f"{path}: no such weights file")
+    shipped = _FOLDER / f"{name_or_path}.safetensors"
+    if shipped.is_file():
+        return shipped
+    raise WeightsError(
+        f"no weights named {name_or_path!r}; there are {', '.join(available()) or 'none'}, "
+        "or name a .safetensors file"
+    )
+
+
+def read_card(name_or_path: str | Path) -> Card:
+    """The card of weights.
+
+    Raises
+    ------
+    WeightsError
+        If the card is missing, is not TOML, or lacks an entry.
+    """
+    path = find_weights(name_or_path).with_suffix(".toml")
+    try:
+        text = tomllib.loads(path.read_text(encoding="utf-8"))
+        return Card(
+            name=text["name"],
+            task=text["task"],
+            sha256=text["sha256"],
+            architecture=text["architecture"],
+            spacings_mm=tuple(text["input"]["spacings_mm"]),
+            text=text,
+        )
+    except FileNotFoundError:
+        raise WeightsError(f"{path}: the weights' card is missing") from None
+    except tomllib.TOMLDecodeError as error:
+        raise WeightsError(f"{path}: the card is not TOML: {error}") from error
+    except KeyError as error:
+        raise WeightsError(f"{path}: the card has no entry {error}") from None
+
+
+@lru_cache(maxsize=4)
+def _checked(path: Path, modified_ns: int) -> dict[str, torch.Tensor]:
+    """Tensors of a file whose hash is the card's; read and checked once per version of the file."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    content = path.read_bytes()
+    found, expected = hashlib.sha256(content).hexdigest(), read_card(path).sha256
+    if found != expected:
+        raise WeightsError(
+            f"{path}: damaged or not the file its card describes "
+            f"(SHA-256 {found[:12]}…, the card says {expected[:12]}…)"
+        )
+    try:
+        return load(content)
+    except SafetensorError as error:
+        raise WeightsError(f"{path}: not a safetensors file: {error}") from error
+
+
+def load_network(name_or_path: str | Path, device: torch.device | str = "cpu") -> UNet3D:
+    """The network with its weights in float32, ready for inference.
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing, damaged, or does not fit the architecture on its card.
+    """
+    import torch
+
+    from strokedx_core.nets.unet3d import UNet3D
+
+    path = find_weights(name_or_path)
+    tensors = _checked(path, path.stat().st_mtime_ns)
+    try:
+        with torch.device("meta"):
+            network = UNet3D(**read_card(path).architecture)
+        state = {
+            name: value.float() if value.is_floating_point() else value
+            for name, value in tensors.items()
+        }
+        network.load_state_dict(state, assign=True)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise WeightsError(f"{path}: does not fit its card's architecture: {error}") from error
+    network = network.to(device, memory_format=torch.channels_last_3d)
+    return network.eval().requires_grad_(False)
+
+
+def write_weights(
+    state: Mapping[str, torch.Tensor], card: Mapping[str, Any], path: Path | str
+) -> None:
+    """Write weights in half precision, and the card beside them.
+
+    Parameters
+    ----------
+    state : mapping of str to Tensor
+        The network's state dict.
+    card : mapping
+        Entries of the card, TOML values only; `sha256` and `parameters` are filled in here.
+    path : path
+        Ends in `.safetensors`.
+    """
+    import tomli_w
+    import torch
+    from safetensors.torch import save
+
+    from strokedx_core.volume import write_atomically
+
+    path = Path(path)
+    halves = {
+        name: value.detach().cpu().to(torch.float16).contiguous()
+        if value.is_floating_point()
+        else value.detach().cpu().contiguous()
+        for name, value in state.items()
+    }
+    content = save(halves)
+    count = sum(value.numel() for value in halves.values())
+    full = {**card, "sha256": hashlib.sha256(content).hexdigest(), "parameters": count}
+    # Plain entries go before tables, as TOML wants them.
+    ordered = dict(sorted(full.items(), key=lambda item: isinstance(item[1], dict | list)))
+    write_atomically(path, [content])
+    write_atomically(path.with_suffix(".toml"), [tomli_w.dumps(ordered).encode()])
