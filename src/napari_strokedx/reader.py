@@ -128,9 +128,11 @@ def _holds_labels(path: Path, stored: StoredImage, array: np.ndarray) -> bool:
 
 def _values(stored: StoredImage, array: np.ndarray) -> np.ndarray:
     """Voxel values in an array of one's own, in native byte order."""
-    if stored.slope is None:
+    if stored.slope is None or stored.inter is None:
         return array.astype(array.dtype.newbyteorder("="))
     small = array.dtype.kind in "iu" and array.dtype.itemsize <= 2
     # float32 finds its way back to 16-bit steps; wider types need the wider float.
-    kind = np.float32 if small and abs(stored.inter) <= 2**20 * abs(stored.slope) else np.float64
-    return array.astype(kind) * kind(stored.slope) + kind(stored.inter)
+    near = abs(stored.inter) <= 2**20 * abs(stored.slope)
+    kind: Any = np.float32 if small and near else np.float64
+    scaled: np.ndarray = array.astype(kind) * kind(stored.slope) + kind(stored.inter)
+    return scaled

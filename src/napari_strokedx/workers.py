@@ -13,9 +13,8 @@ from napari.qt.threading import create_worker
 from strokedx_core.volume import Flag, VolumeError
 
 if TYPE_CHECKING:
-    from strokedx_core.inference.skull_strip import Progress, SkullStripResult
-
     from napari_strokedx.layers import Source
+    from strokedx_core.inference.skull_strip import Progress, SkullStripResult
 
 __all__ = [
     "Failure",
@@ -70,10 +69,9 @@ class Job:
         def in_thread() -> Generator[Any, None, Any]:
             try:
                 return (yield from steps)
-            except VolumeError as error:
-                return Failure(_one_line(error))
             except Exception as error:
-                _log.exception("run failed")
+                if not isinstance(error, _expected()):
+                    _log.exception("run failed")
                 return Failure(_one_line(error) or type(error).__name__)
 
         self.worker = create_worker(in_thread, _start_thread=False)
@@ -152,8 +150,9 @@ def find_devices() -> list[str]:
 
     Importing PyTorch for it takes a second or two, which a first run then need not spend.
     """
-    import strokedx_core.inference.skull_strip  # noqa: F401
     import torch
+
+    import strokedx_core.inference.skull_strip  # noqa: F401
 
     found = ["cpu"]
     if torch.backends.mps.is_available():
@@ -176,6 +175,14 @@ def _find_devices_or_none() -> list[str]:
     except Exception:
         _log.exception("no device could be looked for")
         return []
+
+
+def _expected() -> tuple[type[Exception], ...]:
+    """Errors whose message says all there is to say."""
+    from strokedx_core.inference.devices import DeviceError
+    from strokedx_core.weights import WeightsError
+
+    return VolumeError, DeviceError, WeightsError
 
 
 def _one_line(error: Exception) -> str:

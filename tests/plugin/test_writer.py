@@ -167,7 +167,7 @@ def test_labels_take_the_smallest_type_that_holds_them(
 
 def test_labels_too_large_are_refused(viewer: ViewerModel, tmp_path: Path) -> None:
     layer = viewer.add_labels(np.full(SHAPE, 2**40, np.int64), name="huge")
-    with pytest.raises(SaveError, match="huge: labels .* 32 bits"):
+    with pytest.raises(SaveError, match=r"huge: labels .* 32 bits"):
         layer.save(str(tmp_path / "labels.nii.gz"), plugin="napari-strokedx")
     assert not list(tmp_path.iterdir())
 

@@ -17,13 +17,16 @@ from qtpy.QtWidgets import (
 )
 
 from napari_strokedx.results import is_result
+from napari_strokedx.settings import preferred_device
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
     from strokedx_core.volume import Flag
 
-__all__ = ["ChoiceBox", "FlagsLabel", "LayerBox", "TextLabel"]
+__all__ = ["ChoiceBox", "DeviceBox", "FlagsLabel", "LayerBox", "TextLabel", "device_text"]
+
+_DEVICES = {"auto": "Automatic", "cuda": "GPU (CUDA)", "mps": "GPU (Apple)", "cpu": "CPU"}
 
 
 class ChoiceBox(QComboBox):
@@ -42,7 +45,8 @@ class ChoiceBox(QComboBox):
         self.initStyleOption(option)
         painter = QStylePainter(self)
         painter.drawComplexControl(QStyle.ComplexControl.CC_ComboBox, option)
-        room = self.style().subControlRect(
+        style: Any = self.style()
+        room = style.subControlRect(
             QStyle.ComplexControl.CC_ComboBox, option, QStyle.SubControl.SC_ComboBoxEditField, self
         )
         option.currentText = self.fontMetrics().elidedText(
@@ -52,9 +56,37 @@ class ChoiceBox(QComboBox):
 
     def choose(self, data: Any) -> None:
         """Choose the entry with this data, if there is one."""
-        index = self.findData(data)
-        if index >= 0:
-            self.setCurrentIndex(index)
+        # Qt's own search compares some Python objects and not others.
+        for index in range(self.count()):
+            if self.itemData(index) == data:
+                self.setCurrentIndex(index)
+                return
+
+
+class DeviceBox(ChoiceBox):
+    """Where a network runs; begins with what the user chose under Preferences."""
+
+    def __init__(self) -> None:
+        super().__init__("Where the network runs. Automatic takes a GPU where there is one.")
+        for name, text in _DEVICES.items():
+            self.addItem(text, name)
+        self.choose(preferred_device())
+
+    def offer(self, found: list[str]) -> None:
+        """Keep only what there is, best first, and say what Automatic comes to."""
+        if not found:
+            return
+        for name in ("cuda", "mps"):
+            if name not in found:
+                if self.currentData() == name:
+                    self.choose("auto")
+                self.removeItem(self.findData(name))
+        self.setItemText(self.findData("auto"), f"{_DEVICES['auto']} ({device_text(found[0])})")
+
+
+def device_text(device: str) -> str:
+    """Return a device in words."""
+    return _DEVICES.get(device.split(":")[0], device)
 
 
 class LayerBox(ChoiceBox):

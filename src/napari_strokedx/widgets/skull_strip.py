@@ -18,8 +18,14 @@ from qtpy.QtWidgets import (
 from napari_strokedx.grids import ASSUMED_ORIENTATION, ORIENTATIONS, grid_of, named_orientation
 from napari_strokedx.layers import check_layer, layer_source
 from napari_strokedx.results import show_result
-from napari_strokedx.settings import preferred_device
-from napari_strokedx.widgets.parts import ChoiceBox, FlagsLabel, LayerBox, TextLabel
+from napari_strokedx.widgets.parts import (
+    ChoiceBox,
+    DeviceBox,
+    FlagsLabel,
+    LayerBox,
+    TextLabel,
+    device_text,
+)
 from napari_strokedx.workers import (
     Failure,
     Job,
@@ -32,6 +38,7 @@ from strokedx_core.volume import Flag, VolumeError
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
+
     from strokedx_core.inference.skull_strip import Progress
 
 __all__ = ["SkullStripWidget"]
@@ -42,8 +49,12 @@ MASK_LOOK = {
     "colormap": {None: "yellow", 0: "transparent", 1: "#19c2d9"},
 }
 """A colour that no tissue has; labels that somebody paints beside the brain are yellow."""
+_OUTPUTS = {
+    "Brain mask": [MASK],
+    "Stripped image": [STRIPPED],
+    "Mask and stripped image": [MASK, STRIPPED],
+}
 _NO_IMAGE = "Open a scan first, or File > Open Sample > StrokeDx > Synthetic head."
-_DEVICES = {"auto": "Automatic", "cuda": "GPU (CUDA)", "mps": "GPU (Apple)", "cpu": "CPU"}
 _WORDS = {
     "S": "superior",
     "I": "inferior",
@@ -77,7 +88,7 @@ class SkullStripWidget(QWidget):
         self._viewer = napari_viewer
         self._build()
         self._join()
-        start_finding_devices(self._on_devices)
+        start_finding_devices(self.device_box.offer)
 
     # What is on it
 
@@ -93,18 +104,9 @@ class SkullStripWidget(QWidget):
                 f"{code} ({', '.join(_WORDS[letter] for letter in code)})", code
             )
         self.output_box = ChoiceBox("What to add to the layer list.")
-        for text, outputs in (
-            ("Brain mask", (MASK,)),
-            ("Stripped image", (STRIPPED,)),
-            ("Mask and stripped image", (MASK, STRIPPED)),
-        ):
+        for text, outputs in _OUTPUTS.items():
             self.output_box.addItem(text, outputs)
-        self.device_box = ChoiceBox(
-            "Where the network runs. Automatic takes a GPU where there is one."
-        )
-        for name, text in _DEVICES.items():
-            self.device_box.addItem(text, name)
-        self.device_box.choose(preferred_device())
+        self.device_box = DeviceBox()
         self.form = QFormLayout()
         self.form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
         self.form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
@@ -193,8 +195,9 @@ class SkullStripWidget(QWidget):
             shape = layer.data[0].shape if layer.multiscale else layer.data.shape
             askable = not grid_of(meta, shape).ours
             self.orientation_box.choose(named_orientation(meta) or ASSUMED_ORIENTATION)
-        self.orientation_box.setVisible(askable)
-        self.form.labelForField(self.orientation_box).setVisible(askable)
+        for part in (self.orientation_box, self.form.labelForField(self.orientation_box)):
+            if part is not None:
+                part.setVisible(askable)
         if self.job is None:
             self.run_button.setEnabled(not reason)
             self.status.setText(reason)
@@ -254,7 +257,7 @@ class SkullStripWidget(QWidget):
         if self.cancel_button.isEnabled():
             self.progress_bar.setRange(0, progress.total)
             self.progress_bar.setValue(progress.done)
-            self.status.setText(f"{progress.message} …")
+            self.status.setText(f"{progress.message[:1].upper()}{progress.message[1:]} …")
 
     def _on_returned(self, outcome: Outcome | Failure) -> None:
         self.cancel_button.setEnabled(False)
@@ -280,7 +283,7 @@ class SkullStripWidget(QWidget):
                 flags.append(Flag("edited-kept", message))
         self.status.setText(
             f"Brain of {source.name}: {outcome.volume_ml:,.0f} ml · "
-            f"{outcome.seconds:.1f} s on {_device_text(outcome.device)}"
+            f"{outcome.seconds:.1f} s on {device_text(outcome.device)}"
         )
         self.flags.show_flags(tuple(flags))
 
@@ -296,20 +299,3 @@ class SkullStripWidget(QWidget):
         self.status.setText(message)
         self.flags.show_flags(())
         show_error(message)
-
-    def _on_devices(self, found: list[str]) -> None:
-        """Offer only what there is, and say what Automatic comes to."""
-        if not found:
-            return
-        for name in ("cuda", "mps"):
-            if name not in found:
-                index = self.device_box.findData(name)
-                if self.device_box.currentIndex() == index:
-                    self.device_box.setCurrentIndex(self.device_box.findData("auto"))
-                self.device_box.removeItem(index)
-        best = _device_text(found[0])
-        self.device_box.setItemText(self.device_box.findData("auto"), f"Automatic ({best})")
-
-
-def _device_text(device: str) -> str:
-    return _DEVICES.get(device.split(":")[0], device)
