@@ -5,8 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-import tomllib
-from pathlib import Path
 
 import pytest
 
@@ -49,25 +47,7 @@ def test_version(strokedx):
     assert done.stdout.strip() == f"strokedx {strokedx_core.__version__}"
 
 
-def test_the_installed_distribution_has_the_version_of_the_package():
-    from importlib.metadata import version
-
-    assert version("napari-strokedx") == strokedx_core.__version__
-
-
 def test_no_command_is_a_usage_error_that_shows_the_help(strokedx):
     done = strokedx()
     assert done.exit_code == 2
     assert "skull-strip" in done.stdout + done.stderr
-
-
-def test_napari_and_qt_are_no_base_dependencies():
-    project = tomllib.loads(
-        (Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8")
-    )["project"]
-    base = " ".join(project["dependencies"]).lower()
-    assert "napari" not in base
-    assert "pyqt" not in base
-    assert "pyside" not in base
-    assert "<" not in base
-    assert "==" not in base

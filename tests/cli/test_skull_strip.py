@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
+import subprocess
+import sys
 
 import nibabel as nib
 import numpy as np
@@ -161,6 +163,7 @@ def test_one_frame_of_a_series(strokedx, scan, tmp_path):
     [
         ("--device", "abacus"),
         ("--threshold", "1.5"),
+        ("--threshold", "0"),
         ("--frame", "-1"),
         ("-m", "mask.png"),
         ("--weights", "none_of_that_name"),
@@ -197,12 +200,9 @@ def test_the_same_scan_gives_the_same_files(strokedx, scan, tmp_path):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
 
 
-def test_a_scan_is_stripped_without_libraries_it_does_not_need(scan, tmp_path, strokedx_process):
-    import subprocess
-    import sys
-
+def test_a_scan_is_stripped_without_libraries_it_does_not_need(scan, tmp_path):
     path, _ = scan
-    heavy = {"monai", "matplotlib", "rich", "pydantic", "tensorboard", "skimage", "napari"}
+    heavy = {"monai", "matplotlib", "rich", "scipy", "tensorboard", "skimage", "napari"}
     code = (
         "import sys\n"
         "from strokedx_core.cli import app\n"

@@ -11,7 +11,7 @@ def test_list_names_the_default_of_every_task(strokedx):
     lines = strokedx("weights", "list").stdout.splitlines()
     for task in TASKS.values():
         (line,) = [line for line in lines if line.startswith(f"{task.default_weights} ")]
-        assert f"default for {task.name}" in line
+        assert f"default of {task.name}" in line
 
 
 def test_show_prints_the_card(strokedx):
@@ -24,4 +24,4 @@ def test_show_prints_the_card(strokedx):
 def test_unknown_weights(strokedx):
     done = strokedx("weights", "show", "nothing")
     assert done.exit_code == 2
-    assert "no weights named nothing" in done.stderr
+    assert "no weights named 'nothing'" in done.stderr

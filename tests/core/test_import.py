@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from sources import imported
 
 import strokedx_core
 
@@ -23,17 +23,6 @@ def run(code: str) -> str:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
     )
     return done.stdout.strip()
-
-
-def imported(source: str) -> set[str]:
-    """Top-level packages that a source imports anywhere, functions included."""
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names.add(node.module.split(".")[0])
-    return names
 
 
 def test_import_takes_less_than_a_third_of_a_second_and_no_heavy_library():
@@ -68,7 +57,6 @@ def test_every_public_name_is_there_and_nothing_else():
 
 def test_lazy_names_are_the_objects_of_their_modules():
     from strokedx_core.inference.skull_strip import skull_strip
-
     from strokedx_core.volume import Volume
 
     assert strokedx_core.Volume is Volume

@@ -10,6 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
+from strokedx_core.cli.skull_strip import NOTICE, Device, import_inference
+
 __all__ = ["command"]
 
 _INTRODUCTION = (
@@ -22,25 +24,26 @@ def command(
     out: Annotated[
         Path, typer.Option("-o", "--out", metavar="DIR", help="Folder for masks and pictures.")
     ] = Path("demo_output"),
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    device: Annotated[
+        Device, typer.Option(help="auto takes CUDA, then Apple's MPS, then the processor.")
+    ] = Device.AUTO,
 ) -> None:
     """Skull-strip the sample case that ships with StrokeDx, and write masks and pictures.
 
     Needs no data and no network connection. Open DIR/index.html afterwards.
     """
-    from strokedx_core.cli.skull_strip import NOTICE
     from strokedx_core.sample import sample_case
 
     typer.echo(_INTRODUCTION)
     out.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
+    import_inference()
     from strokedx_core.evaluation import pictures
-    from strokedx_core.inference import skull_strip as _  # noqa: F401
 
     typer.echo(f"Libraries loaded in {time.perf_counter() - start:.1f} s.")
     rows = []
     for modality, (scan, truth) in sample_case().items():
-        row = _one(modality, scan, truth, out, device)
+        row = _one(modality, scan, truth, out, device.value)
         rows.append(row)
         typer.echo(_line(row))
     page = out / "index.html"

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
-
-import strokedx_core
 
 __all__ = ["app"]
 
@@ -16,37 +13,35 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-# Not asked of strokedx_core.weights, which needs PyTorch: cards are text.
-_FOLDER = Path(strokedx_core.__file__).parent / "weights"
-
-
-def _cards() -> dict[str, Path]:
-    return {
-        card.stem: card
-        for card in sorted(_FOLDER.glob("*.toml"))
-        if card.with_suffix(".safetensors").exists()
-    }
 
 
 @app.command("list")
 def list_() -> None:
     """Name the weights that ship, their size, and the tasks they are the default for."""
     from strokedx_core.tasks import TASKS
+    from strokedx_core.weights import available, find_weights, read_card
 
-    for name, card in _cards().items():
-        size = card.with_suffix(".safetensors").stat().st_size / 1e6
+    for name in available():
+        size = find_weights(name).stat().st_size / 1e6
         tasks = [task.name for task in TASKS.values() if task.default_weights == name]
-        default = f"  default for {', '.join(tasks)}" if tasks else ""
-        typer.echo(f"{name}  {size:.1f} MB{default}")
+        default = f" (default of {', '.join(tasks)})" if tasks else ""
+        title = read_card(name).text.get("title", "")
+        typer.echo(f"{name}  {size:.1f} MB  {title}{default}")
 
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="As `strokedx weights list` has it.")],
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME|FILE", help="As `strokedx weights list` has it; or a file."),
+    ],
 ) -> None:
     """Print a card: architecture, training, data and licences, measured results, limits."""
-    cards = _cards()
-    if name not in cards:
-        typer.echo(f"Error: no weights named {name}; there are {', '.join(cards)}", err=True)
-        raise typer.Exit(2)
-    typer.echo(cards[name].read_text(encoding="utf-8").rstrip())
+    from strokedx_core.weights import WeightsError, find_weights
+
+    try:
+        card = find_weights(name).with_suffix(".toml").read_text(encoding="utf-8")
+    except (WeightsError, OSError) as error:
+        typer.echo(f"Error: {error}", err=True)
+        raise typer.Exit(2) from None
+    typer.echo(card.rstrip())
