@@ -273,23 +273,27 @@ def _clean(found: _Found, volume: Volume, threshold: float) -> np.ndarray:
     """Mask on the volume's grid: in one piece, without holes."""
     data, _ = to_canonical(volume.data, volume.affine)
     # In the volume's own memory order, so that masking it later reads straight through memory.
-    order = sorted(range(3), key=lambda axis: -abs(data.strides[axis]))
-    probability = np.ascontiguousarray(found.probability.transpose(order))
+    mask = from_canonical(np.zeros_like(data, dtype=bool), volume.affine)
+    canonical, _ = to_canonical(mask, volume.affine)
+    box, starts = [], []
+    for size, start, step, count in zip(
+        data.shape, found.start, found.step, found.probability.shape, strict=True
+    ):
+        low = max(0, int(np.floor(start - step / 2)))
+        high = min(size, int(np.ceil(start + step * (count - 0.5))) + 1)
+        box.append(slice(low, max(high, low + 1)))
+        starts.append((low - start) / step)
     probability = resample(
-        probability.transpose(np.argsort(order)),
-        data.shape,
-        tuple(-a / b for a, b in zip(found.start, found.step, strict=True)),  # type: ignore[arg-type]
-        tuple(1 / b for b in found.step),  # type: ignore[arg-type]
+        found.probability,
+        tuple(edge.stop - edge.start for edge in box),
+        (starts[0], starts[1], starts[2]),
+        (1 / found.step[0], 1 / found.step[1], 1 / found.step[2]),
         outside="zero",
     )
-    mask = probability >= threshold
-    hits = [
-        np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)
-    ]
-    if len(hits[0]):
-        box = tuple(slice(hit[0], hit[-1] + 1) for hit in hits)
-        mask[box] = _fill_holes(_largest(mask[box]))
-    return from_canonical(mask, volume.affine)
+    brain = probability >= threshold
+    if brain.any():
+        canonical[tuple(box)] = _fill_holes(_largest(brain))
+    return mask
 
 
 def _fill_holes(mask: np.ndarray) -> np.ndarray:

@@ -153,6 +153,7 @@ def generate(
     *,
     contrast: str | None = None,
     recipe: HeadRecipe | None = None,
+    pose_seed: int | None = None,
 ) -> Sample:
     """Make one image and its brain mask.
 
@@ -165,6 +166,8 @@ def generate(
     contrast : str, optional
         A key of `contrasts.CONTRASTS`; drawn from the recipe where not given.
     recipe : HeadRecipe, optional
+    pose_seed : int, optional
+        Decides pose and shape of the head in place of `seed`: images of one examination share it.
 
     Returns
     -------
@@ -185,13 +188,16 @@ def generate(
         raise ValueError(f"contrast must be one of {', '.join(CONTRASTS)}, not {name!r}")
     epi = name in ("DWI", "B0", "ADC") or (name == "random" and chance(0.3))
     spacing = recipe.spacing * (1 + uniform(-1, 1, rng) * recipe.spacing_jitter)
-    place, matrix = _positions(head, recipe, spacing, epi, rng)
+    pose = rng if pose_seed is None else Generator().manual_seed(pose_seed)
+    place, matrix = _positions(head, recipe, spacing, epi, pose)
 
     means, deviations = (values.to(device) for values in draw_contrast(name, rng))
     may_split = torch.tensor([int(c in SPLIT) for c in CLASS_NAMES], device=device, dtype=torch.int)
     field = smooth_field(recipe.shape, int(uniform(6, 14, rng)), rng, device)[0]
     field = field + 0.7 * smooth_field(recipe.shape, int(uniform(20, 40, rng)), rng, device)[0]
-    split = (field > uniform(-1.8, 1.2, rng)).int().view(-1)
+    # Often all or nothing: a scalp is one bright or one dark shell more often than a patchwork.
+    level = uniform(-1.8, 1.2, rng) if chance(0.5) else 9.0 * (1 - 2 * float(chance(0.65)))
+    split = (field > level).int().view(-1)
     image, spread, distance = torch.zeros((3, field.numel()), device=device)
     for point in _POINTS:
         offset = matrix @ (torch.tensor(point, device=device) * (0.25 * spacing))

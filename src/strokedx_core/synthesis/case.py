@@ -1,0 +1,145 @@
+"""A whole examination from one label map: several sequences of one head, each on a grid of its own.
+
+    python -m strokedx_core.synthesis.case seg_01.nii.gz FOLDER
+
+writes sample_T1W.nii.gz, sample_FLAIR.nii.gz, sample_DWI.nii.gz and a true mask beside each
+(`_brainmask`). The case that ships with the package was made so.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from nibabel.affines import apply_affine
+
+from strokedx_core.synthesis.head import HeadRecipe, generate
+from strokedx_core.synthesis.labels import Head, load_head
+from strokedx_core.volume import resample
+
+__all__ = ["PROTOCOLS", "Protocol", "synthesise_case", "write_case"]
+
+_FINE = HeadRecipe(
+    shape=(192, 224, 208),
+    spacing=1.0,
+    spacing_jitter=0.0,
+    rotation=4.0,
+    scaling=0.05,
+    shear=0.02,
+    shift=3.0,
+    warp=2.0,
+    fine_warp=0.5,
+    lesions=0.0,
+    bias=0.15,
+    noise=0.02,
+    thick=0.0,
+    motion=0.0,
+    ghost=0.0,
+    stripped=0.0,
+    defaced=0.0,
+    crop=0.0,
+)
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How one sequence is stored.
+
+    Attributes
+    ----------
+    spacing : three float
+        Voxel size in mm along right-left, posterior-anterior, inferior-superior.
+    axes : str
+        Orientation of the stored axes, as nibabel names them.
+    tilt : float
+        Angle in degrees by which the slices are tilted about the left-right axis.
+    """
+
+    spacing: tuple[float, float, float]
+    axes: str
+    tilt: float = 0.0
+
+
+PROTOCOLS: dict[str, Protocol] = {
+    "T1W": Protocol((1.25, 1.25, 1.25), "PSR"),
+    "FLAIR": Protocol((0.9, 0.9, 5.0), "LPS", tilt=8.0),
+    "DWI": Protocol((1.8, 1.8, 5.0), "LAS", tilt=8.0),
+}
+"""Sequences of the shipped case: sagittal volume, thick axial slices, coarse axial slices."""
+
+
+def _affine(shape: tuple[int, ...], spacing: tuple[float, ...], tilt: float) -> np.ndarray:
+    """Voxel index to RAS mm of a grid centred on the origin and turned about the x axis."""
+    c, s = np.cos(np.deg2rad(tilt)), np.sin(np.deg2rad(tilt))
+    affine = np.eye(4)
+    affine[:3, :3] = np.array([[1, 0, 0], [0, c, -s], [0, s, c]]) @ np.diag(spacing)
+    affine[:3, 3] = -apply_affine(affine, (np.array(shape) - 1) / 2)
+    return affine
+
+
+def synthesise_case(head: Head, seed: int) -> dict[str, tuple[nib.Nifti1Image, nib.Nifti1Image]]:
+    """Sequences of one head and the true brain mask of each.
+
+    Parameters
+    ----------
+    head : Head
+    seed : int
+
+    Returns
+    -------
+    dict of str to (image, mask)
+        By modality: int16 images and uint8 masks, in RAS mm with the head's centre near zero.
+    """
+    case = {}
+    for number, (modality, protocol) in enumerate(PROTOCOLS.items()):
+        recipe = replace(_FINE, rotation=0.0) if protocol.tilt else _FINE
+        sample = generate(
+            head, seed + number, contrast=modality, recipe=recipe, pose_seed=seed
+        )
+        fine = sample.image.numpy(), sample.target.numpy()
+        shape = tuple(
+            int(n * recipe.spacing / s) for n, s in zip(recipe.shape, protocol.spacing, strict=True)
+        )
+        step = tuple(s / recipe.spacing for s in protocol.spacing)
+        start = tuple(
+            (n - 1) / 2 - d * (m - 1) / 2 for n, m, d in zip(recipe.shape, shape, step, strict=True)
+        )
+        image, share = (resample(array, shape, start, step) for array in fine)
+        affine = _affine(shape, protocol.spacing, protocol.tilt)
+        pair = []
+        for values in ((200 * image).round().astype(np.int16), (share >= 0.5).astype(np.uint8)):
+            stored = nib.Nifti1Image(values, affine)
+            stored.header.set_xyzt_units("mm")
+            stored.set_qform(affine, 1)
+            stored.set_sform(affine, 1)
+            turn = nib.orientations.ornt_transform(
+                nib.io_orientation(affine), nib.orientations.axcodes2ornt(protocol.axes)
+            )
+            pair.append(stored.as_reoriented(turn))
+        case[modality] = (pair[0], pair[1])
+    return case
+
+
+def write_case(head: Head, seed: int, folder: Path) -> None:
+    """Write the sequences of `synthesise_case` as `sample_<modality>[_brainmask].nii.gz`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for modality, (image, mask) in synthesise_case(head, seed).items():
+        nib.save(image, folder / f"sample_{modality}.nii.gz")
+        nib.save(mask, folder / f"sample_{modality}_brainmask.nii.gz")
+
+
+def main() -> None:
+    """Entry of `python -m strokedx_core.synthesis.case`."""
+    parser = argparse.ArgumentParser(description="Synthesise an examination from a label map.")
+    parser.add_argument("label_map", type=Path)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--seed", type=int, default=7)
+    options = parser.parse_args()
+    write_case(load_head(options.label_map), options.seed, options.folder)
+
+
+if __name__ == "__main__":
+    main()
