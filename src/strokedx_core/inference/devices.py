@@ -36,6 +36,8 @@ def autocast_dtype(device: torch.device) -> torch.dtype | None:
     """Half precision where the hardware has it, else None."""
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported():
+    # The question has no public name, and no name at all in older releases.
+    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    if device.type == "cpu" and supported is not None and supported():
         return torch.bfloat16
     return None
