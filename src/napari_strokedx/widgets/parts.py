@@ -24,7 +24,15 @@ if TYPE_CHECKING:
 
     from strokedx_core.volume import Flag
 
-__all__ = ["ChoiceBox", "DeviceBox", "FlagsLabel", "LayerBox", "TextLabel", "device_text"]
+__all__ = [
+    "ChoiceBox",
+    "DeviceBox",
+    "FlagsLabel",
+    "LayerBox",
+    "TextLabel",
+    "device_text",
+    "sentence",
+]
 
 _DEVICES = {"auto": "Automatic", "cuda": "GPU (CUDA)", "mps": "GPU (Apple)", "cpu": "CPU"}
 
@@ -87,6 +95,11 @@ class DeviceBox(ChoiceBox):
 def device_text(device: str) -> str:
     """Return a device in words."""
     return _DEVICES.get(device.split(":")[0], device)
+
+
+def sentence(text: str) -> str:
+    """Begin with a capital."""
+    return text[:1].upper() + text[1:]
 
 
 class LayerBox(ChoiceBox):
@@ -187,5 +200,5 @@ class FlagsLabel(TextLabel):
 
     def show_flags(self, flags: Sequence[Flag]) -> None:
         """Show these and no others."""
-        self.setText("\n".join(f"⚠ {flag.message}" for flag in flags))
+        self.setText("\n".join(f"⚠ {sentence(flag.message)}" for flag in flags))
         self.setVisible(bool(flags))

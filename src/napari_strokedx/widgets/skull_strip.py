@@ -25,6 +25,7 @@ from napari_strokedx.widgets.parts import (
     LayerBox,
     TextLabel,
     device_text,
+    sentence,
 )
 from napari_strokedx.workers import (
     Failure,
@@ -86,8 +87,12 @@ class SkullStripWidget(QWidget):
     def __init__(self, napari_viewer: ViewerModel) -> None:
         super().__init__()
         self._viewer = napari_viewer
+        self._running: list[Job] = []
         self._build()
         self._join()
+        # A window that is closed deletes its widgets without telling them.
+        running = self._running
+        self.destroyed.connect(lambda: [job.cancel() for job in running])
         start_finding_devices(self.device_box.offer)
 
     # What is on it
@@ -144,10 +149,9 @@ class SkullStripWidget(QWidget):
         column = QVBoxLayout(self)
         column.addLayout(self.form)
         column.addLayout(buttons)
-        for widget in (self.progress_bar, self.status, self.flags):
+        for widget in (self.progress_bar, self.status, self.flags, notice):
             column.addWidget(widget)
         column.addStretch(1)
-        column.addWidget(notice)
 
         self.layer_box.chosen.connect(self._on_layer_chosen)
         self.run_button.clicked.connect(self.run)
@@ -245,6 +249,7 @@ class SkullStripWidget(QWidget):
             returned=self._on_returned,
             finished=self._on_finished,
         )
+        self._running[:] = [self.job]
 
     def cancel(self) -> None:
         """Stop the run that is going on, if any, after its current step."""
@@ -257,7 +262,7 @@ class SkullStripWidget(QWidget):
         if self.cancel_button.isEnabled():
             self.progress_bar.setRange(0, progress.total)
             self.progress_bar.setValue(progress.done)
-            self.status.setText(f"{progress.message[:1].upper()}{progress.message[1:]} …")
+            self.status.setText(f"{sentence(progress.message)} …")
 
     def _on_returned(self, outcome: Outcome | Failure) -> None:
         self.cancel_button.setEnabled(False)
@@ -282,8 +287,8 @@ class SkullStripWidget(QWidget):
                 message = f"“{kept.name}” was changed by hand and kept; the new one is beside it."
                 flags.append(Flag("edited-kept", message))
         self.status.setText(
-            f"Brain of {source.name}: {outcome.volume_ml:,.0f} ml · "
-            f"{outcome.seconds:.1f} s on {device_text(outcome.device)}"
+            f"Brain of {source.name}: {outcome.volume_ml:,.0f}\N{NO-BREAK SPACE}ml, "
+            f"{outcome.seconds:.1f}\N{NO-BREAK SPACE}s on {device_text(outcome.device)}"
         )
         self.flags.show_flags(tuple(flags))
 
@@ -291,6 +296,7 @@ class SkullStripWidget(QWidget):
         if self.job is not None and self.job.worker.abort_requested:
             self.status.setText("Cancelled.")
         self.job = None
+        self._running.clear()
         self.cancel_button.setEnabled(False)
         self.progress_bar.hide()
         self.run_button.setEnabled(not self._reason_against())
