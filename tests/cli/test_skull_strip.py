@@ -202,7 +202,7 @@ def test_the_same_scan_gives_the_same_files(strokedx, scan, tmp_path):
 
 def test_a_scan_is_stripped_without_libraries_it_does_not_need(scan, tmp_path):
     path, _ = scan
-    heavy = {"monai", "matplotlib", "rich", "scipy", "tensorboard", "skimage", "napari"}
+    heavy = {"monai", "matplotlib", "rich", "tensorboard", "skimage", "napari"}
     code = (
         "import sys\n"
         "from strokedx_core.cli import app\n"

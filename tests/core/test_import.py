@@ -27,14 +27,18 @@ def run(code: str) -> str:
 
 def test_import_takes_less_than_a_third_of_a_second_and_no_heavy_library():
     heavy = {"torch", "monai", "napari", "qtpy", "matplotlib", "scipy", "rich"}
+    # Seconds of the processor, which on a machine with nothing else to do are the seconds of the
+    # clock: how long other programs make this one wait is not its fault.
     code = (
-        "import sys, time; start = time.perf_counter(); import strokedx_core; "
-        f"print(time.perf_counter() - start, *({heavy!r} & set(sys.modules)))"
+        "import sys, time; start = time.process_time(); import strokedx_core; "
+        f"print(time.process_time() - start, *({heavy!r} & set(sys.modules)))"
     )
-    # The best of several: a busy machine can only make a run slower.
-    answers = [run(code).split() for _ in range(5)]
-    assert all(len(answer) == 1 for answer in answers), answers
-    assert min(float(answer[0]) for answer in answers) < 0.3
+    took = []
+    for _ in range(3):
+        seconds, *loaded = run(code).split()
+        took.append(float(seconds))
+        assert not loaded
+    assert min(took) < 0.3, took
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
