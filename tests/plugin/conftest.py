@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import nibabel as nib
 import numpy as np
 import pytest
-from napari.components import ViewerModel
-from napari.qt.threading import create_worker  # noqa: F401  # imports all that warns at import
-from napari.utils.notifications import notification_manager
-from npe2 import PluginManager
 from scipy.spatial.transform import Rotation
 
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
 AXES = {"R": (0, 1), "L": (0, -1), "A": (1, 1), "P": (1, -1), "S": (2, 1), "I": (2, -1)}
+
+
+def pytest_configure() -> None:
+    """Leave alone what the user of this machine has set in napari."""
+    os.environ.setdefault("NAPARI_CONFIG", "")
+    import napari.qt.threading  # noqa: F401  # imports all that warns at import
 
 
 def grid(
@@ -37,8 +44,10 @@ def grid(
 @pytest.fixture
 def viewer() -> ViewerModel:
     """A viewer without a window, with the plugin's readers at hand."""
-    manager = PluginManager.instance()
-    manager.discover()
+    from napari.components import ViewerModel
+    from npe2 import PluginManager
+
+    PluginManager.instance().discover()
     return ViewerModel()
 
 
@@ -74,6 +83,8 @@ def write(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture
 def messages() -> Iterator[list[str]]:
     """Texts of the notifications that napari would show meanwhile."""
+    from napari.utils.notifications import notification_manager
+
     seen: list[str] = []
 
     def note(notification: object) -> None:
