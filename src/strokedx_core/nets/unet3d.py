@@ -65,7 +65,8 @@ class UNet3D(nn.Module):
 
     Notes
     -----
-    Every spatial size must be a multiple of `divisor`.
+    Every spatial size must be a multiple of `divisor`, and with instance norm one of them a larger
+    one: a single voxel at the bottleneck has no spread to normalize by.
     """
 
     def __init__(
@@ -81,9 +82,16 @@ class UNet3D(nn.Module):
         slope: float = 0.01,
     ) -> None:
         super().__init__()
-        if len(widths) < 2:
-            raise ValueError(f"widths must name two resolutions or more, not {list(widths)}")
-        if stem_stride != 1 and stem_stride % 2:
+        if len(widths) < 2 or min(widths) < 1:
+            raise ValueError(
+                f"widths must name the channels of two resolutions or more, not {list(widths)}"
+            )
+        if min(in_channels, out_channels, convs) < 1:
+            raise ValueError(
+                "in_channels, out_channels and convs must be 1 or more, "
+                f"not {in_channels}, {out_channels} and {convs}"
+            )
+        if stem_stride < 1 or (stem_stride != 1 and stem_stride % 2):
             raise ValueError(f"stem_stride must be 1 or even, not {stem_stride}")
         if upsampling not in ("transposed", "trilinear"):
             raise ValueError(f"upsampling must be 'transposed' or 'trilinear', not {upsampling!r}")

@@ -113,14 +113,17 @@ def thick_slices(
         Slice thickness and distance between slice centres, in mm.
     strength : float
         Deviation of the Rician noise added to the acquired slices.
+
+    Notes
+    -----
+    All slices lie within the image. Beyond the first and the last one their values go on.
     """
     size = image.shape[axis]
     step = max(distance / spacing, 1.0)
-    count = max(2, math.ceil((size - 1) / step) + 1)
+    count = math.floor((size - 1) / step) + 1
     start = uniform(0, 1, rng) * (size - 1 - (count - 1) * step)
-    options = {"device": image.device, "dtype": image.dtype}
-    index = torch.arange(size, **options)
-    centre = start + step * torch.arange(count, **options)
+    index = torch.arange(size, device=image.device, dtype=image.dtype)
+    centre = start + step * torch.arange(count, device=image.device, dtype=image.dtype)
     half = max(thickness / spacing, 1.0) / 2
     gather = (half + 0.5 - (index - centre[:, None]).abs()).clamp(0, 1)
     gather = gather / gather.sum(1, keepdim=True).clamp_min(1e-6)

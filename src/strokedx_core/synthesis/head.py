@@ -224,14 +224,18 @@ def generate(
         image = torch.where(low, uniform(0, 1, rng) * grain.abs(), image)
     image = image.clamp_min(0)
 
+    # Stripping and defacing are done to stored scans: nothing of the scanner is left there. A rim
+    # stays, of a width that resampling with thick slices may give it.
+    kept = torch.ones_like(image, dtype=torch.bool)
     if chance(recipe.stripped):
         edge = uniform(-1, 4, rng) + uniform(0, 1.5, rng) * rough
         image = torch.where(distance > edge, torch.zeros_like(image), image)
+        kept = distance <= edge + uniform(0, 4, rng)
         distance = torch.maximum(distance, distance - edge)
     if chance(recipe.defaced):
-        image = _deface(image, distance, rng)
+        kept = kept & ~_face(distance, rng)
     image = artefacts.bias_field(image, uniform(0, recipe.bias, rng), rng)
-    image = _acquire(image, recipe, spacing, epi, rng)
+    image = _acquire(image, recipe, spacing, epi, rng) * kept
     target = (0.5 - distance / spacing).clamp(0, 1)
     if chance(recipe.crop):
         image, target = _crop(image, target, spacing, rng)
@@ -269,18 +273,17 @@ def _lesions(image: Tensor, distance: Tensor, means: Tensor, rng: Generator) -> 
     return torch.where(where, keep * image + (1 - keep) * level, image)
 
 
-def _deface(image: Tensor, distance: Tensor, rng: Generator) -> Tensor:
-    """Zero everything before a plane in front of and below the brain."""
-    normal = torch.tensor([uniform(-0.2, 0.2, rng), 1.0, -uniform(0.3, 1.6, rng)])
-    axes = torch.meshgrid(
-        *(torch.arange(n, device=image.device, dtype=image.dtype) for n in image.shape),
-        indexing="ij",
-    )
-    depth = sum(n.item() * axis for n, axis in zip(normal, axes, strict=True))
+def _face(distance: Tensor, rng: Generator) -> Tensor:
+    """Where defacing leaves nothing: before a plane in front of and below the brain."""
+    normal = (uniform(-0.2, 0.2, rng), 1.0, -uniform(0.3, 1.6, rng))
+    depth = torch.zeros_like(distance)
+    for axis, along in enumerate(normal):
+        place = torch.arange(distance.shape[axis], device=distance.device, dtype=distance.dtype)
+        depth += (along * place).view([-1 if a == axis else 1 for a in range(3)])
     inside = depth[distance < 0]
     if inside.numel() == 0:
-        return image
-    return torch.where(depth > inside.max() + uniform(-1, 6, rng), torch.zeros_like(image), image)
+        return torch.zeros_like(distance, dtype=torch.bool)
+    return depth > inside.max() + uniform(-1, 6, rng)
 
 
 def _acquire(

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import torch
+from nibabel.affines import voxel_sizes
 from scipy import ndimage
 from torch import Tensor
 
+from strokedx_core.image_reading import read_file
+from strokedx_core.image_scaling import scaled
+from strokedx_core.resampling import to_canonical
 from strokedx_core.synthesis.contrasts import BRAIN_CLASSES, CLASSES, class_lookup
+from strokedx_core.volume_checks import check_geometry, one_frame
 
 __all__ = ["Head", "brain_of", "load_head", "signed_distance"]
 
@@ -75,15 +80,26 @@ def brain_of(classes: np.ndarray, closing_mm: float = CLOSING_MM) -> np.ndarray:
     ndarray of bool, shape (x, y, z)
     """
     names = tuple(CLASSES)
-    tissue = np.isin(classes, [names.index(name) for name in BRAIN_CLASSES])
-    parts, count = ndimage.label(tissue)
-    if count > 1:
-        tissue = parts == 1 + np.argmax(np.bincount(parts.ravel())[1:])
-    grown = ndimage.distance_transform_edt(~tissue) <= closing_mm
+    tissue = _largest(np.isin(classes, [names.index(name) for name in BRAIN_CLASSES]))
+    # Room all around, or a brain that is cut off at the edge would be closed against that edge.
+    margin = math.ceil(closing_mm) + 1
+    room = np.pad(tissue, margin)
+    grown = ndimage.distance_transform_edt(~room) <= closing_mm
     closed = ndimage.distance_transform_edt(grown) > closing_mm
+    closed = closed[(slice(margin, -margin),) * 3]
     # What a closing adds is fluid and dural folds, never skull or scalp that touches the brain.
     allowed = np.isin(classes, [names.index(name) for name in ("csf", "dura", "air")])
-    return ndimage.binary_fill_holes(tissue | (closed & allowed))
+    filled: np.ndarray = ndimage.binary_fill_holes(_largest(tissue | (closed & allowed)))
+    return filled
+
+
+def _largest(mask: np.ndarray) -> np.ndarray:
+    """The largest of the pieces that hang together by faces."""
+    parts, count = ndimage.label(mask)
+    if count < 2:
+        return mask
+    found: np.ndarray = parts == 1 + np.argmax(np.bincount(parts.ravel())[1:])
+    return found
 
 
 def load_head(path: Path | str, cache: Path | str | None = None) -> Head:
@@ -103,7 +119,7 @@ def load_head(path: Path | str, cache: Path | str | None = None) -> Head:
     Raises
     ------
     ValueError
-        If the file does not hold integers at 1 mm, or has no brain labels.
+        If the file cannot be read, does not hold integers at 1 mm, or has no brain labels.
     """
     path = Path(path)
     kept = None
@@ -113,19 +129,21 @@ def load_head(path: Path | str, cache: Path | str | None = None) -> Head:
         if kept.exists():
             with np.load(kept) as stored:
                 return _head(path, stored["classes"], stored["distance"], stored["centre"])
-    image = nib.as_closest_canonical(nib.load(path))
-    spacing = np.sqrt((image.affine[:3, :3] ** 2).sum(0))
+    stored = read_file(path)
+    check_geometry(path, stored.affine, stored.voxel_size)
+    spacing = voxel_sizes(stored.affine)
     if not np.allclose(spacing, 1, atol=0.05):
-        raise ValueError(f"{path}: label maps must be 1 mm isotropic, this one is {spacing} mm")
-    labels = np.asanyarray(image.dataobj)
+        size = " x ".join(f"{length:.3g}" for length in spacing)
+        raise ValueError(f"{path}: label maps must be 1 mm isotropic, this one is {size} mm")
+    labels, _ = to_canonical(scaled(one_frame(path, stored.array, None), stored), stored.affine)
     if not np.array_equal(labels, np.round(labels)) or labels.min() < 0 or labels.max() >= 1024:
         raise ValueError(f"{path}: not a label map (labels must be integers from 0 to 1023)")
     classes = class_lookup()[labels.astype(np.int64)]
     white = np.argwhere(classes == tuple(CLASSES).index("white"))
     if len(white) < 1000:
         raise ValueError(f"{path}: no white matter labels (2 and 41) found")
-    filled = ndimage.find_objects((classes > 0).astype(np.uint8))[0]
-    classes = np.pad(classes[filled], 1)
+    head = ndimage.find_objects((classes > 0).astype(np.uint8))[0]
+    classes = np.ascontiguousarray(np.pad(classes[head], 1))
     brain = brain_of(classes)
     distance = np.clip(np.round(signed_distance(brain) / DISTANCE_STEP), -127, 127).astype(np.int8)
     corners = np.argwhere(brain)

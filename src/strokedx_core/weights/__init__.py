@@ -111,10 +111,12 @@ def read_card(name_or_path: str | Path) -> Card:
         )
     except FileNotFoundError:
         raise WeightsError(f"{path}: the weights' card is missing") from None
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise WeightsError(f"{path}: the card is not TOML: {error}") from error
     except KeyError as error:
         raise WeightsError(f"{path}: the card has no entry {error}") from None
+    except TypeError as error:
+        raise WeightsError(f"{path}: an entry of the card is not what it should be: {error}") from None
 
 
 @lru_cache(maxsize=4)
@@ -160,8 +162,10 @@ def load_network(name_or_path: str | Path, device: torch.device | str = "cpu") -
         network.load_state_dict(state, assign=True)
     except (RuntimeError, TypeError, ValueError) as error:
         raise WeightsError(f"{path}: does not fit its card's architecture: {error}") from error
-    network = network.to(device, memory_format=torch.channels_last_3d)
-    return network.eval().requires_grad_(False)
+    network = network.to(device).eval().requires_grad_(False)
+    # A second call, because the overloads of `to` do not name both.
+    network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    return network
 
 
 def write_weights(
@@ -192,7 +196,9 @@ def write_weights(
         for name, value in state.items()
     }
     content = save(halves)
-    count = sum(value.numel() for value in halves.values())
+    # What batch norm keeps count of is no parameter.
+    counts = ("running_mean", "running_var", "num_batches_tracked")
+    count = sum(value.numel() for name, value in halves.items() if not name.endswith(counts))
     full = {**card, "sha256": hashlib.sha256(content).hexdigest(), "parameters": count}
     # Plain entries go before tables, as TOML wants them.
     ordered = dict(sorted(full.items(), key=lambda item: isinstance(item[1], dict | list)))

@@ -1,0 +1,119 @@
+"""The network: sizes it promises, shapes it keeps, arguments it refuses."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from strokedx_core.nets.unet3d import UNet3D
+
+SHAPES = [
+    {"widths": (4, 8)},
+    {"widths": (2, 4, 6, 8), "stem_stride": 1},
+    {"widths": (4, 6, 8), "stem_stride": 4, "convs": 1},
+    {"widths": (4, 8, 8), "in_channels": 2, "out_channels": 3, "convs": 3, "slope": 0.0},
+]
+
+
+def parameters_by_hand(widths: tuple[int, ...], inside: int, outside: int) -> int:
+    """Of two bias-free convolutions with normalization a level, and transposed upsampling."""
+
+    def block(before: int, width: int) -> int:
+        return 27 * (before * width + width * width) + 4 * width
+
+    down = sum(
+        block(before, width) for before, width in zip((inside, *widths), widths, strict=False)
+    )
+    up = sum(
+        8 * below * width + width + block(2 * width, width)
+        for width, below in itertools.pairwise(widths)
+    )
+    return down + up + widths[0] * outside + outside
+
+
+def test_seed_protocol_has_its_parameters() -> None:
+    with torch.device("meta"):
+        network = UNet3D.seed_protocol()
+    assert network.parameter_count == 90_298_561
+    assert network.parameter_count == parameters_by_hand((64, 128, 256, 512, 1024), 1, 1)
+
+
+def test_default_is_small() -> None:
+    with torch.device("meta"):
+        assert UNet3D().parameter_count < 3_000_000
+
+
+@pytest.mark.parametrize("norm", ["instance", "batch"])
+@pytest.mark.parametrize("upsampling", ["transposed", "trilinear"])
+@pytest.mark.parametrize("options", SHAPES, ids=str)
+def test_logits_lie_on_the_grid_of_the_image(options: dict, upsampling: str, norm: str) -> None:
+    network = UNet3D(**options, norm=norm, upsampling=upsampling).eval()
+    d = network.divisor
+    image = torch.rand(2, options.get("in_channels", 1), d, 2 * d, 3 * d)
+    assert network(image).shape == (2, options.get("out_channels", 1), d, 2 * d, 3 * d)
+
+
+def test_divisor_is_the_coarsest_voxel() -> None:
+    assert UNet3D(widths=(2, 2, 2), stem_stride=1).divisor == 4
+    assert UNet3D(widths=(2, 2, 2, 2), stem_stride=2).divisor == 16
+
+
+@pytest.mark.parametrize("shape", [(9, 8, 8), (8, 8, 12), (4, 8, 8)])
+def test_sizes_that_do_not_divide_are_refused(shape: tuple[int, int, int]) -> None:
+    network = UNet3D(widths=(2, 2, 2), stem_stride=2)
+    with pytest.raises(ValueError, match="multiples of 8, got") as refused:
+        network(torch.zeros(1, 1, *shape))
+    assert str(shape) in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"widths": (8,)}, "two resolutions"),
+        ({"widths": (8, 0)}, "widths"),
+        ({"convs": 0}, "convs"),
+        ({"in_channels": 0}, "in_channels"),
+        ({"norm": "layer"}, "norm must be"),
+        ({"stem_stride": 3}, "stem_stride"),
+        ({"stem_stride": 0}, "stem_stride"),
+        ({"stem_stride": -2}, "stem_stride"),
+        ({"upsampling": "nearest"}, "upsampling must be"),
+    ],
+)
+def test_bad_arguments_are_refused(options: dict, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        UNet3D(**options)
+
+
+@pytest.mark.parametrize("options", SHAPES, ids=str)
+def test_gradients_reach_every_parameter(options: dict) -> None:
+    torch.manual_seed(0)
+    network = UNet3D(**options)
+    size = 2 * network.divisor
+    logits = network(torch.rand(2, options.get("in_channels", 1), size, size, size))
+    (logits * torch.rand_like(logits)).sum().backward()
+    without = [
+        name
+        for name, parameter in network.named_parameters()
+        if parameter.grad is None or not parameter.grad.abs().max() > 0
+    ]
+    assert without == []
+
+
+def test_instance_norm_keeps_the_images_of_a_batch_apart() -> None:
+    torch.manual_seed(0)
+    network = UNet3D(widths=(4, 8, 8))
+    images = torch.rand(3, 1, 16, 16, 24) * torch.tensor([1.0, 5.0, 0.1]).view(3, 1, 1, 1, 1)
+    alone = torch.cat([network(image[None]) for image in images])
+    torch.testing.assert_close(network(images), alone, rtol=1e-4, atol=1e-5)
+
+
+def test_config_builds_the_same_network_again() -> None:
+    torch.manual_seed(0)
+    network = UNet3D(widths=(4, 6, 8), norm="batch", upsampling="transposed", slope=0.2).eval()
+    again = UNet3D(**network.config).eval()
+    again.load_state_dict(network.state_dict())
+    image = torch.rand(1, 1, 16, 16, 16)
+    assert torch.equal(again(image), network(image))
