@@ -159,7 +159,7 @@ def card_of_numbers(path: Path) -> None:
         (torn_card, "not TOML"),
         (binary_card, "not TOML"),
         (card_without_hash, "no entry 'sha256'"),
-        (card_of_numbers, "not what it should be"),
+        (card_of_numbers, "not as it should be"),
         (Path.unlink, "no such weights file"),
     ],
 )

@@ -116,7 +116,7 @@ def read_card(name_or_path: str | Path) -> Card:
     except KeyError as error:
         raise WeightsError(f"{path}: the card has no entry {error}") from None
     except TypeError as error:
-        raise WeightsError(f"{path}: an entry of the card is not what it should be: {error}") from None
+        raise WeightsError(f"{path}: the card is not as it should be: {error}") from None
 
 
 @lru_cache(maxsize=4)
