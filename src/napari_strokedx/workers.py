@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from napari.qt.threading import create_worker
@@ -20,12 +21,21 @@ __all__ = [
     "Failure",
     "Job",
     "Outcome",
+    "Step",
     "find_devices",
     "start_finding_devices",
     "start_skull_strip",
 ]
 
 _log = logging.getLogger(__name__)
+
+
+class Step(NamedTuple):
+    """What `strokedx_core.inference.skull_strip.Progress` is, before PyTorch is there."""
+
+    done: int
+    total: int
+    message: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +101,7 @@ def start_skull_strip(
     source: Source,
     *,
     device: str,
-    yielded: Callable[[Progress], None],
+    yielded: Callable[[Step | Progress], None],
     returned: Callable[[Outcome | Failure], None],
     finished: Callable[[], None],
 ) -> Job:
@@ -115,22 +125,23 @@ def start_skull_strip(
     return job
 
 
-def _skull_strip(source: Source, device: str) -> Generator[Progress, None, Outcome]:
-    from time import perf_counter
+def _skull_strip(source: Source, device: str) -> Generator[Step | Progress, None, Outcome]:
+    yield Step(0, 0, "loading PyTorch")
+    from strokedx_core.inference.skull_strip import skull_strip_steps
 
-    from strokedx_core.inference.skull_strip import Progress, skull_strip_steps
-
-    yield Progress(0, 0, "Reading the layer")
+    yield Step(0, 0, "reading the layer")
     start = perf_counter()
+    # Read once where it is lazy.
+    source = replace(source, array=np.asarray(source.array))
     volume = source.volume()
     result: SkullStripResult = yield from skull_strip_steps(volume, device=device)
     seconds = perf_counter() - start
-    yield Progress(1, 1, "Making layers")
+    yield Step(1, 1, "making layers")
     mask = np.ascontiguousarray(source.grid.to_layer(result.mask))
     return Outcome(
         source=source,
         mask=mask.view(np.uint8),
-        stripped=_stripped(np.asarray(source.array), mask),
+        stripped=_stripped(source.array, mask),
         volume_ml=result.volume_ml,
         seconds=seconds,
         device=result.device,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_error
@@ -31,6 +32,7 @@ from napari_strokedx.workers import (
     Failure,
     Job,
     Outcome,
+    Step,
     start_finding_devices,
     start_skull_strip,
 )
@@ -91,8 +93,7 @@ class SkullStripWidget(QWidget):
         self._build()
         self._join()
         # A window that is closed deletes its widgets without telling them.
-        running = self._running
-        self.destroyed.connect(lambda: [job.cancel() for job in running])
+        self.destroyed.connect(partial(_cancel_all, self._running))
         start_finding_devices(self.device_box.offer)
 
     # What is on it
@@ -258,7 +259,7 @@ class SkullStripWidget(QWidget):
             self.status.setText("Cancelling …")
             self.job.cancel()
 
-    def _on_progress(self, progress: Progress) -> None:
+    def _on_progress(self, progress: Step | Progress) -> None:
         if self.cancel_button.isEnabled():
             self.progress_bar.setRange(0, progress.total)
             self.progress_bar.setValue(progress.done)
@@ -305,3 +306,8 @@ class SkullStripWidget(QWidget):
         self.status.setText(message)
         self.flags.show_flags(())
         show_error(message)
+
+
+def _cancel_all(jobs: list[Job], *_: object) -> None:
+    for job in jobs:
+        job.cancel()
