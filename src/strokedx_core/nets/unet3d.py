@@ -165,7 +165,8 @@ class UNet3D(nn.Module):
         features = self.bottleneck(features)
         for up, block, skip in zip(self.up, self.decoder, reversed(skips), strict=True):
             features = block(torch.cat((skip, up(features)), dim=1))
-        return self.head(features)
+        logits: Tensor = self.head(features)
+        return logits
 
     @property
     def parameter_count(self) -> int:

@@ -153,7 +153,8 @@ def motion(image: Tensor, shift: float, axis: int, spacing: float, rng: Generato
     ramp = torch.exp(-2j * math.pi * frequency * position)
     view = [1, 1, 1]
     view[axis] = size
-    return torch.fft.ifft(spectrum * ramp.view(view), dim=axis).abs().to(image.dtype)
+    moved: Tensor = torch.fft.ifft(spectrum * ramp.view(view), dim=axis).abs()
+    return moved.to(image.dtype)
 
 
 def ghosts(image: Tensor, strength: float, axis: int, rng: Generator) -> Tensor:

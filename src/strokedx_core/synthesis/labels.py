@@ -62,7 +62,8 @@ def signed_distance(mask: np.ndarray) -> np.ndarray:
     """Distance in voxels to the surface of `mask`, negative inside, zero between voxels."""
     outside = ndimage.distance_transform_edt(~mask)
     inside = ndimage.distance_transform_edt(mask)
-    return np.where(mask, 0.5 - inside, outside - 0.5).astype(np.float32)
+    distance: np.ndarray = np.where(mask, 0.5 - inside, outside - 0.5).astype(np.float32)
+    return distance
 
 
 def brain_of(classes: np.ndarray, closing_mm: float = CLOSING_MM) -> np.ndarray:

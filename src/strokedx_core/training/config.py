@@ -7,12 +7,24 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+import torch
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
+from strokedx_core.nets.unet3d import UNet3D
 from strokedx_core.synthesis.contrasts import CONTRASTS
 from strokedx_core.synthesis.head import HeadRecipe
 
-__all__ = ["ConfigError", "SkullStripConfig", "read_config"]
+__all__ = ["DEFAULT_RECIPE", "ConfigError", "SkullStripConfig", "read_config"]
+
+DEFAULT_RECIPE = Path(__file__).parent / "recipes" / "skull_strip.toml"
+"""Configuration with which the weights that ship were trained."""
 
 
 class ConfigError(ValueError):
@@ -47,12 +59,22 @@ class GridConfig(_Strict):
         Isotropic spacing, mm.
     share : float
         Relative number of steps that train on this grid.
+    shift : float
+        How far the head may lie from the middle, mm.
     """
 
     shape: tuple[int, int, int] = (96, 96, 96)
     spacing: float = Field(2.2, gt=0)
     share: float = Field(1.0, gt=0)
     shift: float = Field(20.0, ge=0)
+
+
+class DataConfig(_Strict):
+    """Label maps that are trained on, as the card will name them."""
+
+    name: str
+    licence: str
+    use: str = "anatomy that training images were generated from; no scan was trained on"
 
 
 class SkullStripConfig(_Strict):
@@ -74,6 +96,9 @@ class SkullStripConfig(_Strict):
     ema : float
         Decay of the exponential moving average of the weights, which is what is validated and kept.
     precision : {"bf16", "float32"}
+    workers : int
+        Processes that make images while the network trains, on CPUs only. None is best where the
+        network keeps all cores busy itself.
     start : path, optional
         Weights file to start from.
     validation : tuple of str
@@ -84,28 +109,33 @@ class SkullStripConfig(_Strict):
         In the order in which inference passes over them: whole head first.
     generator : dict
         Fields of `synthesis.head.HeadRecipe` other than the grid.
+    data : tuple of DataConfig
+        What is trained on and under which licences, for the card.
     """
 
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**20)
     steps: int = Field(20_000, gt=0)
     steps_per_epoch: int = Field(500, gt=0)
     checkpoint_every: int = Field(250, gt=0)
     batch: int = Field(1, gt=0)
-    learning_rate: float = 1e-3
-    final_learning_rate: float = 1e-5
-    warmup: int = 200
-    weight_decay: float = 1e-4
-    clip: float = 1.0
+    learning_rate: float = Field(1e-3, gt=0)
+    final_learning_rate: float = Field(1e-5, ge=0)
+    warmup: int = Field(200, ge=0)
+    weight_decay: float = Field(1e-4, ge=0)
+    clip: float = Field(1.0, gt=0)
     ema: float = Field(0.999, ge=0, lt=1)
     precision: Literal["bf16", "float32"] = "bf16"
-    workers: int = Field(1, ge=0)
+    workers: int = Field(0, ge=0)
     start: Path | None = None
-    validation: tuple[str, ...] = ("seg_19", "seg_20")
+    validation: tuple[str, ...] = Field(("seg_19", "seg_20"), min_length=1)
     validation_images: int = Field(2, gt=0)
-    validation_contrasts: tuple[str, ...] = ("T1W", "T2W", "FLAIR", "DWI", "ADC", "random")
+    validation_contrasts: tuple[str, ...] = Field(
+        ("T1W", "T2W", "FLAIR", "DWI", "ADC", "random"), min_length=1
+    )
     network: NetworkConfig = NetworkConfig()
-    grids: tuple[GridConfig, ...] = (GridConfig(),)
+    grids: tuple[GridConfig, ...] = Field((GridConfig(),), min_length=1)
     generator: dict[str, Any] = Field(default_factory=dict)
+    data: tuple[DataConfig, ...] = ()
 
     @model_validator(mode="after")
     def _fits(self) -> SkullStripConfig:
@@ -116,6 +146,26 @@ class SkullStripConfig(_Strict):
         unknown = set(self.generator) - known
         if unknown:
             raise ValueError(f"generator: unknown keys {sorted(unknown)}; known: {sorted(known)}")
+        try:
+            TypeAdapter(HeadRecipe).validate_python(self.generator)
+        except ValidationError as error:
+            raise ValueError(f"generator: {_reasons(error)}") from error
+        unknown = set(self.generator.get("modalities", {})) - set(CONTRASTS)
+        if unknown:
+            raise ValueError(f"generator.modalities: unknown {sorted(unknown)}")
+        if (self.network.in_channels, self.network.out_channels) != (1, 1):
+            raise ValueError("network: skull stripping takes one channel and gives one")
+        with torch.device("meta"):
+            try:
+                divisor = UNet3D(**self.network.model_dump()).divisor
+            except ValueError as error:
+                raise ValueError(f"network: {error}") from error
+        for grid in self.grids:
+            if any(size % divisor or size < 1 for size in grid.shape) or max(grid.shape) == divisor:
+                raise ValueError(
+                    f"grids: shape {list(grid.shape)} must be multiples of {divisor}, "
+                    "not all of them 1"
+                )
         return self
 
     def recipe(self, grid: GridConfig) -> HeadRecipe:
@@ -123,6 +173,12 @@ class SkullStripConfig(_Strict):
         return HeadRecipe(
             shape=grid.shape, spacing=grid.spacing, shift=grid.shift, **self.generator
         )
+
+
+def _reasons(error: ValidationError) -> str:
+    return "; ".join(
+        f"{'.'.join(map(str, e['loc'])) or 'configuration'}: {e['msg']}" for e in error.errors()
+    )
 
 
 def read_config(path: Path | str) -> SkullStripConfig:
@@ -140,10 +196,7 @@ def read_config(path: Path | str) -> SkullStripConfig:
         return SkullStripConfig(**values)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not TOML: {error}") from error
     except ValidationError as error:
-        reasons = "; ".join(
-            f"{'.'.join(map(str, e['loc'])) or 'configuration'}: {e['msg']}" for e in error.errors()
-        )
-        raise ConfigError(f"{path}: {reasons}") from error
+        raise ConfigError(f"{path}: {_reasons(error)}") from error

@@ -4,33 +4,39 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from strokedx_core import __version__
 from strokedx_core.training.checkpoint import load_checkpoint
 from strokedx_core.weights import write_weights
 
 __all__ = ["export_run"]
 
-LABEL_MAPS = {
-    "name": "whole-head label maps of 20 living people (SynthSeg training label maps)",
-    "licence": "Apache-2.0",
-    "use": "anatomy that training images were generated from; no scan was trained on",
-}
+UNSTATED = {"name": "label maps of the person who trained", "licence": "not stated"}
 
 
 def _commit() -> str:
     """The commit of the code that runs, where it runs from a checkout."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    here = Path(__file__)
+    # A folder that git knows may lie around an installed package and have nothing to do with it.
+    tracked = ["git", "-C", str(here.parent), "ls-files", "--error-unmatch", here.name]
+    describe = ["git", "-C", str(here.parent), "describe", "--always", "--dirty"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+        subprocess.run(tracked, capture_output=True, check=True, timeout=10)
+        done = subprocess.run(describe, capture_output=True, text=True, check=True, timeout=10)
     except (OSError, subprocess.SubprocessError):
         return "unknown"
     return done.stdout.strip()
 
 
 def export_run(
-    run: Path, target: Path, *, name: str | None = None, data: dict[str, Any] | None = None
+    run: Path,
+    target: Path,
+    *,
+    name: str | None = None,
+    data: Sequence[Mapping[str, Any]] = (),
 ) -> Path:
     """Write the best averaged weights of a run, and their card.
 
@@ -42,8 +48,9 @@ def export_run(
         `.safetensors` file to write; its card goes beside it.
     name : str, optional
         Name of the weights; the file's where not given.
-    data : dict, optional
-        `name`, `licence` and `use` of the label maps trained on.
+    data : sequence of mapping, optional
+        `name`, `licence` and `use` of the label maps trained on; the configuration's where not
+        given.
 
     Returns
     -------
@@ -52,18 +59,22 @@ def export_run(
     """
     best = load_checkpoint(run / "best.pt")
     config = json.loads(best["config"])
+    recipe = {key: value for key, value in config.items() if value is not None and key != "data"}
+    if "start" in recipe:
+        recipe["start"] = Path(recipe["start"]).name
     card = {
         "name": name or target.stem,
         "task": "skull-strip",
         "title": "Brain extraction on any MR contrast, with or without the skull",
-        "architecture": {"in_channels": 1, **config["network"]},
+        "architecture": config["network"],
         "input": {"spacings_mm": [grid["spacing"] for grid in config["grids"]]},
         "training": {
             "steps": best["step"],
+            "program": f"strokedx {__version__}",
             "commit": _commit(),
-            "recipe": {key: value for key, value in config.items() if value is not None},
+            "recipe": recipe,
         },
-        "data": [data or LABEL_MAPS],
+        "data": [dict(entry) for entry in data or config.get("data") or [UNSTATED]],
         "results": {"validation Dice, held-out label maps, working grid": best["scores"]},
         "use": {
             "intended": "Research use only: not a medical device. Brain masks of adult heads on "

@@ -2,23 +2,24 @@
 
 One process, CPU or GPU:
 
-    strokedx train skull-strip --head-labels DIR --config skull_strip.toml --out runs/skull-strip
+    strokedx train skull-strip --head-labels DIR --config recipe.toml --out runs/skull-strip
 
 Several processes (a GPU each where there are GPUs, gloo on CPUs):
 
     torchrun --nproc-per-node 4 -m strokedx_core.training.segmentation \
-        --head-labels DIR --config skull_strip.toml --out runs/skull-strip
+        --head-labels DIR --config recipe.toml --out runs/skull-strip
+
+Without --config, the recipe of the weights that ship is used.
 
 A run that was stopped, however abruptly, goes on from its last checkpoint when the same command is
 given again, and ends with the same weights as if it had never stopped: every image depends on the
-seed and its own number alone, and nothing else is random.
+seed and its own number alone, and nothing else is random. On the processor that holds bit for bit;
+a GPU adds up gradients in an order of its own each time.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import csv
 import json
 import math
 import os
@@ -30,7 +31,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-from monai.losses import DiceLoss
+from monai.losses.dice import DiceLoss
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
@@ -39,7 +40,16 @@ from strokedx_core.nets.unet3d import UNet3D
 from strokedx_core.synthesis.head import generate
 from strokedx_core.synthesis.labels import Head, load_head
 from strokedx_core.training.checkpoint import load_checkpoint, save_checkpoint
-from strokedx_core.training.config import ConfigError, SkullStripConfig, read_config
+from strokedx_core.training.config import (
+    DEFAULT_RECIPE,
+    ConfigError,
+    GridConfig,
+    SkullStripConfig,
+    read_config,
+)
+from strokedx_core.training.export import export_run
+from strokedx_core.training.run_log import Picture, RunLog
+from strokedx_core.weights import WeightsError, load_network
 
 __all__ = ["train"]
 
@@ -64,7 +74,7 @@ class _Images(Dataset[tuple[Tensor, Tensor]]):
         return sample.image[None], sample.target[None]
 
 
-def _grid_of_step(config: SkullStripConfig, step: int):
+def _grid_of_step(config: SkullStripConfig, step: int) -> GridConfig:
     shares = torch.tensor([grid.share for grid in config.grids])
     rng = torch.Generator().manual_seed((config.seed << 40) + (1 << 39) + step)
     return config.grids[int(torch.multinomial(shares, 1, generator=rng))]
@@ -88,7 +98,7 @@ def _follow(average: torch.nn.Module, model: torch.nn.Module, decay: float) -> N
 
 def _validate(
     model: torch.nn.Module, config: SkullStripConfig, heads: list[Head], device: torch.device
-) -> tuple[dict[str, float], list[tuple[str, Tensor, Tensor, Tensor]]]:
+) -> tuple[dict[str, float], list[Picture]]:
     """Dice of each contrast and grid on held-out heads, and the images to look at."""
     scores: dict[str, list[float]] = {}
     pictures = []
@@ -115,7 +125,7 @@ def _validate(
     return {"mean": sum(every) / len(every), "worst": min(every)} | summary, pictures
 
 
-def _autocast(config: SkullStripConfig, device: torch.device) -> contextlib.AbstractContextManager:
+def _autocast(config: SkullStripConfig, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16")
 
 
@@ -134,11 +144,21 @@ def _heads(folder: Path, config: SkullStripConfig, cache: Path) -> tuple[list[He
             f"{folder}: validation asks for {', '.join(missing)}; "
             f"found {', '.join(names) or 'no label maps (.nii, .nii.gz, .mgz)'}"
         )
-    held_out = [load_head(names[name], cache) for name in config.validation]
-    others = [load_head(p, cache) for name, p in names.items() if name not in config.validation]
-    if not others or not held_out:
-        raise ConfigError(f"{folder}: at least one label map to train on and one to validate on")
-    return others, held_out
+    try:
+        heads = {name: load_head(path, cache) for name, path in names.items()}
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    held_out = [heads.pop(name) for name in config.validation]
+    if not heads:
+        raise ConfigError(f"{folder}: no label map is left to train on beside those held out")
+    return list(heads.values()), held_out
+
+
+def _network(config: SkullStripConfig, device: torch.device) -> UNet3D:
+    network = UNet3D(**config.network.model_dump()).to(device)
+    # A second call, because the overloads of `to` do not name both.
+    network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    return network
 
 
 def train(config: SkullStripConfig, head_labels: Path, out: Path, *, quiet: bool = False) -> Path:
@@ -152,22 +172,28 @@ def train(config: SkullStripConfig, head_labels: Path, out: Path, *, quiet: bool
     out : Path
         Run folder: `last.pt` (everything needed to go on), `best.pt` (averaged weights with the
         best mean validation Dice), `epochs/` (averaged weights after each epoch), `metrics.csv`,
-        `slices/`, TensorBoard events, `config.json`.
+        `slices/`, TensorBoard events, `config.json`; at the end the best weights,
+        `weights.safetensors`, and their card, `weights.toml`.
+    quiet : bool
+        No progress bar.
 
     Returns
     -------
     Path
-        The best weights' checkpoint.
+        The best weights.
 
     Raises
     ------
     ConfigError
-        If the folder lacks label maps, or the run folder belongs to another configuration.
+        If the folder lacks label maps or holds something else, the weights to start from do not
+        fit, or the run folder belongs to another configuration.
     FloatingPointError
         If the loss is no longer a number.
     """
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     device = _device(int(os.environ.get("LOCAL_RANK", 0)))
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     if config.batch % world:
         raise ConfigError(f"batch ({config.batch}) must be a multiple of the {world} processes")
     if world > 1 and not dist.is_initialized():
@@ -185,19 +211,11 @@ def train(config: SkullStripConfig, head_labels: Path, out: Path, *, quiet: bool
         held_out = [head.to(device) for head in held_out]
 
     torch.manual_seed(config.seed)
-    model = UNet3D(**config.network.model_dump())
-    if config.start is not None:
-        from strokedx_core.weights import load_network
-
-        model.load_state_dict(load_network(config.start).state_dict())
-    layout = torch.channels_last_3d
-    model = model.to(device, memory_format=layout)
-    average = UNet3D(**config.network.model_dump()).to(device, memory_format=layout)
-    average.load_state_dict(model.state_dict())
+    model, average = _network(config, device), _network(config, device)
     optimizer = torch.optim.AdamW(
         model.parameters(), config.learning_rate, weight_decay=config.weight_decay
     )
-    step, best = 0, -1.0
+    step, best, losses = 0, -1.0, []
     last = out / "last.pt"
     settings = config.model_dump(mode="json", exclude={"workers"})
     if last.exists():
@@ -207,189 +225,98 @@ def train(config: SkullStripConfig, head_labels: Path, out: Path, *, quiet: bool
         model.load_state_dict(state["model"])
         average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
-        step, best = state["step"], state["best"]
+        step, best, losses = state["step"], state["best"], state["losses"]
+    else:
+        if config.start is not None:
+            try:
+                model.load_state_dict(load_network(config.start).state_dict())
+            except (WeightsError, RuntimeError) as error:
+                raise ConfigError(f"start: {error}") from error
+        average.load_state_dict(model.state_dict())
     wrapped = DistributedDataParallel(model) if world > 1 else model
     dice_loss = DiceLoss(sigmoid=True)
-    log = _Log(out, config, step, quiet) if main else None
 
     share = config.batch // world
     numbers = range(step * config.batch, config.steps * config.batch)
     # Consecutive images of a step go to consecutive processes: the global batch is the same for
     # any number of them.
     mine = range(numbers.start + rank, numbers.stop, world)
+    workers = 0 if device.type == "cuda" else config.workers
     batches: Iterator[Any] = iter(
         DataLoader(
             _Images(config, heads, mine),
             batch_size=share,
-            num_workers=0 if device.type == "cuda" else config.workers,
-            prefetch_factor=4 if config.workers and device.type == "cpu" else None,
-            multiprocessing_context="fork" if config.workers and device.type == "cpu" else None,
+            num_workers=workers,
+            prefetch_factor=4 if workers else None,
+            multiprocessing_context="fork" if workers else None,
         )
     )
-    begin = time.perf_counter()
-    while step < config.steps:
-        image, target = (tensor.to(device) for tensor in next(batches))
-        for group in optimizer.param_groups:
-            group["lr"] = _learning_rate(config, step)
-        with _autocast(config, device):
-            logits = wrapped(image.contiguous(memory_format=layout))
-        logits = logits.float()
-        loss = dice_loss(logits, target) + F.binary_cross_entropy_with_logits(logits, target)
-        if not math.isfinite(loss.item()):
-            raise FloatingPointError(
-                f"loss is {loss.item()} at step {step}; lower learning_rate or use float32"
-            )
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
-        optimizer.step()
-        _follow(average, model, min(config.ema, (1 + step) / (10 + step)))
-        step += 1
-        if log is None:
-            continue
-        log.step(step, loss.item(), _learning_rate(config, step - 1), time.perf_counter() - begin)
+    log = RunLog(out, config, step, losses, quiet) if main else None
+    try:
         begin = time.perf_counter()
-        end_of_epoch = step % config.steps_per_epoch == 0 or step == config.steps
-        if end_of_epoch:
-            scores, pictures = _validate(average, config, held_out, device)
-            log.epoch(step, scores, pictures)
-            weights = {"model": average.state_dict(), "step": step, "config": json.dumps(settings)}
-            save_checkpoint(weights, out / "epochs" / f"step_{step:06d}.pt")
-            if scores["mean"] > best:
-                best = scores["mean"]
-                save_checkpoint(weights | {"scores": scores}, out / "best.pt")
-        if end_of_epoch or step % config.checkpoint_every == 0:
-            save_checkpoint(
-                {
+        while step < config.steps:
+            image, target = (tensor.to(device) for tensor in next(batches))
+            for group in optimizer.param_groups:
+                group["lr"] = _learning_rate(config, step)
+            with _autocast(config, device):
+                logits = wrapped(image.contiguous(memory_format=torch.channels_last_3d))
+            logits = logits.float()
+            loss = dice_loss(logits, target) + F.binary_cross_entropy_with_logits(logits, target)
+            if not math.isfinite(loss.item()):
+                raise FloatingPointError(
+                    f"loss is {loss.item()} at step {step}; lower learning_rate or use float32"
+                )
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+            optimizer.step()
+            _follow(average, model, min(config.ema, (1 + step) / (10 + step)))
+            step += 1
+            if log is None:
+                continue
+            seconds, begin = time.perf_counter() - begin, time.perf_counter()
+            log.step(step, loss.item(), _learning_rate(config, step - 1), seconds)
+            end_of_epoch = step % config.steps_per_epoch == 0 or step == config.steps
+            if end_of_epoch:
+                scores, pictures = _validate(average, config, held_out, device)
+                log.epoch(step, scores, pictures)
+                weights = {
+                    "model": average.state_dict(),
+                    "step": step,
+                    "scores": scores,
+                    "config": json.dumps(settings),
+                }
+                save_checkpoint(weights, out / "epochs" / f"step_{step:06d}.pt")
+                if scores["mean"] > best:
+                    best = scores["mean"]
+                    save_checkpoint(weights, out / "best.pt")
+            if end_of_epoch or step % config.checkpoint_every == 0:
+                state = {
                     "model": model.state_dict(),
                     "average": average.state_dict(),
                     "optimizer": optimizer.state_dict(),
                     "step": step,
                     "best": best,
+                    "losses": log.losses,
                     "config": json.dumps(settings),
-                },
-                last,
-            )
-    if log is not None:
-        log.close()
+                }
+                save_checkpoint(state, last)
+    finally:
+        if log is not None:
+            log.close()
+    if main:
+        export_run(out, out / "weights.safetensors", name=out.resolve().name)
     if world > 1:
         dist.barrier()
         dist.destroy_process_group()
-    return out / "best.pt"
-
-
-class _Log:
-    """Progress bar, metrics.csv, TensorBoard events and slice pictures of one run."""
-
-    def __init__(self, out: Path, config: SkullStripConfig, step: int, quiet: bool) -> None:
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-        )
-        from torch.utils.tensorboard import SummaryWriter
-
-        self.out = out
-        for folder in ("epochs", "slices"):
-            (out / folder).mkdir(exist_ok=True)
-        (out / "config.json").write_text(config.model_dump_json(indent=2))
-        self.events = SummaryWriter(str(out), purge_step=step + 1)
-        self.table = out / "metrics.csv"
-        self._forget_after(step)
-        self.losses: list[float] = []
-        self.seconds: list[float] = []
-        self.bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-            disable=quiet,
-        )
-        self.task = self.bar.add_task("training", total=config.steps, completed=step, note="")
-        self.bar.start()
-
-    def _forget_after(self, step: int) -> None:
-        """Drop the rows of steps that will be done again."""
-        if not self.table.exists():
-            return
-        with self.table.open(newline="") as file:
-            header, *rows = csv.reader(file)
-        kept = [row for row in rows if int(row[0]) <= step]
-        beside = self.table.with_suffix(".part")
-        with beside.open("w", newline="") as file:
-            csv.writer(file).writerows([header, *kept])
-        beside.replace(self.table)
-
-    def step(self, step: int, loss: float, rate: float, seconds: float) -> None:
-        self.losses.append(loss)
-        self.seconds.append(seconds)
-        if step % 10 == 0:
-            self.events.add_scalar("loss", loss, step)
-            self.events.add_scalar("learning rate", rate, step)
-        self.bar.update(self.task, completed=step, note=f"loss {loss:.4f}")
-
-    def epoch(self, step: int, scores: dict[str, float], pictures: list[Any]) -> None:
-        row: dict[str, float] = {
-            "step": step,
-            "loss": sum(self.losses) / len(self.losses),
-            "seconds a step": sum(self.seconds) / len(self.seconds),
-            **{f"Dice {name}": value for name, value in scores.items()},
-        }
-        self.losses, self.seconds = [], []
-        new = not self.table.exists()
-        with self.table.open("a", newline="") as file:
-            writer = csv.writer(file)
-            if new:
-                writer.writerow(row)
-            writer.writerow(
-                f"{value:.5g}" if name != "step" else step for name, value in row.items()
-            )
-        for name, value in scores.items():
-            self.events.add_scalar(f"Dice/{name}", value, step)
-        self.events.flush()
-        _draw(pictures, self.out / "slices" / f"step_{step:06d}.png")
-        self.bar.console.print(
-            f"step {step}: loss {row['loss']:.4f}, validation Dice mean {scores['mean']:.4f}, "
-            f"worst {scores['worst']:.4f}, {row['seconds a step']:.2f} s a step"
-        )
-
-    def close(self) -> None:
-        self.bar.stop()
-        self.events.close()
-
-
-def _draw(pictures: list[Any], path: Path) -> None:
-    """One column an image: middle slices in three planes, truth green, network red."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(2.4 * len(pictures), 7.5), layout="tight")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(3, len(pictures), squeeze=False)
-    for column, (title, image, target, logits) in enumerate(pictures):
-        for row in range(3):
-            middle = image.shape[row] // 2
-            image_slice, truth, found = (
-                volume.select(row, middle).T.cpu().numpy() for volume in (image, target, logits)
-            )
-            axis = axes[row, column]
-            axis.imshow(image_slice, cmap="gray", origin="lower", vmin=0, vmax=1.2)
-            for field, level, colour in ((truth, 0.5, "lime"), (found, 0.0, "red")):
-                if field.min() < level < field.max():
-                    axis.contour(field, [level], colors=colour, linewidths=0.8)
-            axis.axis("off")
-        axes[0, column].set_title(title, fontsize=7)
-    figure.savefig(path, dpi=80)
+    return out / "weights.safetensors"
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry for `torchrun` and `python -m`."""
     parser = argparse.ArgumentParser(description="Train skull stripping on generated heads.")
     parser.add_argument("--head-labels", type=Path, required=True)
-    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--config", type=Path, default=DEFAULT_RECIPE)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--quiet", action="store_true")
     options = parser.parse_args(arguments)

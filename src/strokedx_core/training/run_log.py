@@ -1,0 +1,135 @@
+"""What a training run leaves to look at: progress bar, metrics.csv, TensorBoard, slice pictures."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+from torch import Tensor
+
+from strokedx_core.training.config import SkullStripConfig
+from strokedx_core.volume import write_atomically
+
+__all__ = ["Picture", "RunLog", "draw_slices"]
+
+Picture = tuple[str, Tensor, Tensor, Tensor]
+"""Title, image, target and logits, each of shape (x, y, z)."""
+
+
+class RunLog:
+    """Progress bar, metrics.csv, TensorBoard events and slice pictures of one run.
+
+    Parameters
+    ----------
+    out : Path
+        Run folder.
+    config : SkullStripConfig
+    step : int
+        Steps done already; what was logged beyond them is forgotten.
+    losses : list of float
+        Of the steps done already since the last validation.
+    quiet : bool
+        No progress bar.
+    """
+
+    def __init__(
+        self, out: Path, config: SkullStripConfig, step: int, losses: list[float], quiet: bool
+    ) -> None:
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.out = out
+        for folder in ("epochs", "slices"):
+            (out / folder).mkdir(exist_ok=True)
+        write_atomically(out / "config.json", [config.model_dump_json(indent=2).encode()])
+        self.events = SummaryWriter(str(out), purge_step=step + 1)
+        self.table = out / "metrics.csv"
+        self._write([row for row in self._rows() if int(row["step"]) <= step])
+        self.losses = losses
+        self.seconds: list[float] = []
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            disable=quiet,
+        )
+        self.task = self.bar.add_task("training", total=config.steps, completed=step, note="")
+        self.bar.start()
+
+    def _rows(self) -> list[dict[str, str]]:
+        if not self.table.exists():
+            return []
+        with self.table.open(newline="") as file:
+            return list(csv.DictReader(file))
+
+    def _write(self, rows: list[dict[str, str]]) -> None:
+        text = io.StringIO(newline="")
+        if rows:
+            writer = csv.DictWriter(text, list(rows[-1]))
+            writer.writeheader()
+            writer.writerows(rows)
+        write_atomically(self.table, [text.getvalue().encode()])
+
+    def step(self, step: int, loss: float, rate: float, seconds: float) -> None:
+        """Note one optimizer step."""
+        self.losses.append(loss)
+        self.seconds.append(seconds)
+        if step % 10 == 0:
+            self.events.add_scalar("loss", loss, step)
+            self.events.add_scalar("learning rate", rate, step)
+        self.bar.update(self.task, completed=step, note=f"loss {loss:.4f}")
+
+    def epoch(self, step: int, scores: dict[str, float], pictures: list[Picture]) -> None:
+        """Note the end of an epoch: a row in the table, Dice curves, slices, a line in words."""
+        loss = sum(self.losses) / len(self.losses)
+        seconds = sum(self.seconds) / len(self.seconds)
+        self.losses, self.seconds = [], []
+        row = {"step": str(step), "loss": f"{loss:.5g}", "seconds a step": f"{seconds:.3g}"}
+        row |= {f"Dice {name}": f"{value:.5g}" for name, value in scores.items()}
+        self._write([*self._rows(), row])
+        for name, value in scores.items():
+            self.events.add_scalar(f"Dice/{name}", value, step)
+        self.events.flush()
+        draw_slices(pictures, self.out / "slices" / f"step_{step:06d}.png")
+        self.bar.console.print(
+            f"step {step}: loss {loss:.4f}, validation Dice mean {scores['mean']:.4f}, "
+            f"worst {scores['worst']:.4f}, {seconds:.2f} s a step"
+        )
+
+    def close(self) -> None:
+        """Stop the progress bar and finish the TensorBoard file."""
+        self.bar.stop()
+        self.events.close()
+
+
+def draw_slices(pictures: list[Picture], path: Path) -> None:
+    """One column an image: middle slices in three planes, truth green, network red."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(2.4 * len(pictures), 7.5), layout="tight")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(3, len(pictures), squeeze=False)
+    for column, (title, image, target, logits) in enumerate(pictures):
+        for row in range(3):
+            middle = image.shape[row] // 2
+            image_slice, truth, found = (
+                volume.select(row, middle).T.cpu().numpy() for volume in (image, target, logits)
+            )
+            axis = axes[row, column]
+            axis.imshow(image_slice, cmap="gray", origin="lower", vmin=0, vmax=1.2)
+            for field, level, colour in ((truth, 0.5, "lime"), (found, 0.0, "red")):
+                if field.min() < level < field.max():
+                    axis.contour(field, [level], colors=colour, linewidths=0.8)
+            axis.axis("off")
+        axes[0, column].set_title(title, fontsize=7)
+    figure.savefig(path, dpi=80)
