@@ -202,8 +202,12 @@ def test_closing_the_widget_cancels(
     widget.close()
     qtbot.waitUntil(lambda: widget.job is None, timeout=60_000)
     assert not results(viewer)
-    viewer.layers.clear()  # and nothing of the widget listens any more
-    assert widget.layer_box.count() == 1
+    assert widget.layer_box.count() == 0  # a closed widget keeps no layer in memory
+    viewer.add_image(head)
+    assert widget.layer_box.count() == 0
+    widget.show()
+    assert widget.layer_box.count() == 2
+    assert widget.run_button.isEnabled()
 
 
 def test_errors_are_one_line(

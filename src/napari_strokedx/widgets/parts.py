@@ -134,7 +134,7 @@ class LayerBox(ChoiceBox):
         self._on_active()
 
     def let_go(self) -> None:
-        """Stop following: the viewer keeps no reference to this box any more."""
+        """Stop following: neither holds on to what the other has any more."""
         layers = self._viewer.layers
         layers.events.inserted.disconnect(self._on_inserted)
         layers.events.removed.disconnect(self._on_removed)
@@ -142,6 +142,10 @@ class LayerBox(ChoiceBox):
         layers.selection.events.active.disconnect(self._on_active)
         for layer in layers:
             layer.events.name.disconnect(self.refresh)
+        self.blockSignals(True)
+        self.clear()
+        self._last = None
+        self.blockSignals(False)
 
     def layer(self) -> Image | None:
         """Return the chosen layer."""
