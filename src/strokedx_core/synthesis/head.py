@@ -33,6 +33,9 @@ class HeadRecipe:
         Grid of the images, its isotropic spacing, and the relative range of that spacing.
     modality_like
         Share of images with the contrast of a named sequence; the others are random.
+    rim
+        How far the brain mask reaches beyond the labelled cortex where there is fluid. Label maps
+        call the mixed voxels at the surface fluid; masks drawn on scans take them in.
     """
 
     shape: tuple[int, int, int] = (96, 96, 96)
@@ -64,7 +67,9 @@ class HeadRecipe:
     ghost: float = 0.1
     stripped: float = 0.12
     defaced: float = 0.12
+    dropout: float = 0.5
     crop: float = 0.5
+    rim: float = 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +89,10 @@ class Sample:
     target: Tensor
     contrast: str
 
+
+_HARD = frozenset(
+    ("skin", "scalp fat", "muscle", "fat", "bone", "diploe", "marrow", "eye", "orbit", "mucosa")
+)
 
 # Points in a voxel (quarters of its width) whose mean is its partial volume.
 _POINTS = ((1, 1, -1), (-1, -1, 1))
@@ -198,7 +207,8 @@ def generate(
     # Often all or nothing: a scalp is one bright or one dark shell more often than a patchwork.
     level = uniform(-1.8, 1.2, rng) if chance(0.5) else 9.0 * (1 - 2 * float(chance(0.65)))
     split = (field > level).int().view(-1)
-    image, spread, distance = torch.zeros((3, field.numel()), device=device)
+    is_hard = torch.tensor([float(c in _HARD) for c in CLASS_NAMES], device=device)
+    image, spread, distance, hard = torch.zeros((4, field.numel()), device=device)
     for point in _POINTS:
         offset = matrix @ (torch.tensor(point, device=device) * (0.25 * spacing))
         index = _index(place, offset, head.classes.shape)
@@ -207,8 +217,9 @@ def generate(
         image += means.index_select(0, tissue)
         spread += deviations.index_select(0, tissue)
         distance += head.distance.view(-1).index_select(0, index)
-    image, spread, distance = (
-        total.div_(len(_POINTS)).view(recipe.shape) for total in (image, spread, distance)
+        hard += is_hard.index_select(0, tissue)
+    image, spread, distance, hard = (
+        total.div_(len(_POINTS)).view(recipe.shape) for total in (image, spread, distance, hard)
     )
     distance *= DISTANCE_STEP
 
@@ -227,16 +238,21 @@ def generate(
     # Stripping and defacing are done to stored scans: nothing of the scanner is left there. A rim
     # stays, of a width that resampling with thick slices may give it.
     kept = torch.ones_like(image, dtype=torch.bool)
+    surface = distance - recipe.rim
+    surface = torch.where((hard > 0.5) & (distance > 0), surface.clamp_min(0.5), surface)
     if chance(recipe.stripped):
         edge = uniform(-1, 4, rng) + uniform(0, 1.5, rng) * rough
         image = torch.where(distance > edge, torch.zeros_like(image), image)
         kept = distance <= edge + uniform(0, 4, rng)
-        distance = torch.maximum(distance, distance - edge)
+        # What somebody stripped before is to come back whole.
+        surface = distance - edge
     if chance(recipe.defaced):
         kept = kept & ~_face(distance, rng)
+    if epi and chance(recipe.dropout):
+        image = _dropout(image, distance, spacing, rng)
     image = artefacts.bias_field(image, uniform(0, recipe.bias, rng), rng)
     image = _acquire(image, recipe, spacing, epi, rng) * kept
-    target = (0.5 - distance / spacing).clamp(0, 1)
+    target = (0.5 - surface / spacing).clamp(0, 1)
     if chance(recipe.crop):
         image, target = _crop(image, target, spacing, rng)
     image = normalise(image).pow(math.exp(uniform(-0.4, 0.4, rng)))
@@ -271,6 +287,23 @@ def _lesions(image: Tensor, distance: Tensor, means: Tensor, rng: Generator) -> 
     level = fluid if uniform(0, 1, rng) < 0.4 else white * uniform(0.2, 2.2, rng)
     keep = uniform(0, 0.6, rng)
     return torch.where(where, keep * image + (1 - keep) * level, image)
+
+
+def _dropout(image: Tensor, distance: Tensor, spacing: float, rng: Generator) -> Tensor:
+    """Dark places at the brain's lower surface, where EPI loses signal next to air."""
+    border = (distance.abs() < spacing).nonzero()
+    if len(border) == 0:
+        return image
+    low = border[border[:, 2] <= border[:, 2].float().quantile(0.35)]
+    gain = torch.ones_like(image)
+    for _ in range(int(torch.randint(1, 4, (), generator=rng))):
+        centre = low[int(torch.randint(len(low), (), generator=rng))]
+        squared = torch.zeros_like(image)
+        for axis, size in enumerate(image.shape):
+            place = torch.arange(size, device=image.device) - centre[axis]
+            squared += (place * spacing).square().view([-1 if a == axis else 1 for a in range(3)])
+        gain *= 1 - uniform(0.4, 1, rng) * torch.exp(-squared / (2 * uniform(6, 18, rng) ** 2))
+    return image * gain
 
 
 def _face(distance: Tensor, rng: Generator) -> Tensor:
