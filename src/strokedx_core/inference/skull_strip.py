@@ -26,7 +26,7 @@ from strokedx_core.volume import (
     to_canonical,
     working_grid,
 )
-from strokedx_core.weights import load_network, read_card
+from strokedx_core.weights import find_weights, load_network, read_card
 
 __all__ = ["Progress", "SkullStripResult", "skull_strip", "skull_strip_steps"]
 
@@ -76,7 +76,8 @@ class SkullStripResult:
 
     def brain(self) -> np.ndarray:
         """The volume with 0 outside the mask; float32, shape of the volume."""
-        return self.volume.data * self.mask
+        brain: np.ndarray = self.volume.data * self.mask
+        return brain
 
 
 def skull_strip(
@@ -146,8 +147,9 @@ def skull_strip_steps(
     try:
         found, ran_on = (yield from _predict(volume, name, place, clock)), place
         fallback: tuple[Flag, ...] = ()
-    except torch.OutOfMemoryError:
-        if place.type == "cpu":
+    except RuntimeError as error:
+        # CUDA has an error of its own for this, MPS only the words.
+        if place.type == "cpu" or "out of memory" not in str(error):
             raise
         ran_on = torch.device("cpu")
         found = yield from _predict(volume, name, ran_on, clock)
@@ -185,7 +187,7 @@ def _predict(
     volume: Volume, weights: str | Path, device: torch.device, clock: _Clock
 ) -> Generator[Progress, None, _Found]:
     yield Progress(0, 1, "loading the weights")
-    network, spacings = _network(str(weights), device), read_card(weights).spacings_mm
+    network, spacings = _network(weights, device), read_card(weights).spacings_mm
     clock.mark("load")
     data, affine = to_canonical(volume.data, volume.affine)
     found: _Found | None = None
@@ -201,10 +203,7 @@ def _predict(
             np.ascontiguousarray(resample(data, shape, start, step, outside="zero"))
         )
         clock.mark("resample")
-        patch = tuple(
-            min(limit, -(-size // network.divisor) * network.divisor)
-            for size, limit in zip(shape, PATCH, strict=True)
-        )
+        patch = _patch(shape, network.divisor)
         scaled = normalise(image.to(device))[None, None]
         windows = sliding_window(scaled, lambda x: _run(network, x), patch)
         while True:
@@ -220,14 +219,25 @@ def _predict(
     return found
 
 
-_LOADED: dict[tuple[str, str], UNet3D] = {}
+def _patch(shape: tuple[int, int, int], divisor: int) -> tuple[int, int, int]:
+    """What the network takes at once of a grid of this shape; it may be larger than the grid."""
+    x, y, z = (
+        min(max(1, limit // divisor), -(-size // divisor)) * divisor
+        for size, limit in zip(shape, PATCH, strict=True)
+    )
+    # A single voxel at the bottleneck has no spread to normalize by.
+    return (max(x, 2 * divisor), y, z) if x == y == z == divisor else (x, y, z)
 
 
-def _network(weights: str, device: torch.device) -> UNet3D:
-    """Networks stay loaded between scans."""
-    key = (weights, str(device))
+_LOADED: dict[tuple[Path, int, str], UNet3D] = {}
+
+
+def _network(weights: str | Path, device: torch.device) -> UNet3D:
+    """Networks stay loaded between scans, until their file changes."""
+    path = find_weights(weights).resolve()
+    key = (path, path.stat().st_mtime_ns, str(device))
     if key not in _LOADED:
-        _LOADED[key] = load_network(weights, device)
+        _LOADED[key] = load_network(path, device)
     return _LOADED[key]
 
 
@@ -237,7 +247,7 @@ def _run(network: UNet3D, image: Tensor) -> Tensor:
         torch.inference_mode(),
         torch.autocast(image.device.type, dtype or torch.bfloat16, enabled=dtype is not None),
     ):
-        logits = network(image.contiguous(memory_format=torch.channels_last_3d))
+        logits: Tensor = network(image.contiguous(memory_format=torch.channels_last_3d))
     return logits.float().sigmoid()
 
 
@@ -288,7 +298,8 @@ def _clean(found: _Found, volume: Volume, threshold: float) -> np.ndarray:
         tuple(edge.stop - edge.start for edge in box),
         (starts[0], starts[1], starts[2]),
         (1 / found.step[0], 1 / found.step[1], 1 / found.step[2]),
-        outside="zero",
+        # The outermost voxels may lie beyond the centres of the grid's, and are brain like those.
+        outside="edge",
     )
     brain = probability >= threshold
     if brain.any():

@@ -23,12 +23,11 @@ def _starts(size: int, patch: int, overlap: float) -> list[int]:
 
 
 def _importance(patch: tuple[int, int, int], device: torch.device) -> Tensor:
-    """Gaussian weight of each voxel of a patch, an eighth of the patch wide, one at its centre."""
+    """Gaussian weight of each voxel of a patch, an eighth of the patch wide."""
     weight = torch.ones((), device=device)
     for size in patch:
         place = torch.arange(size, device=device) - (size - 1) / 2
-        line = torch.exp(-0.5 * (place / (size / 8)) ** 2)
-        weight = weight[..., None] * line / line.max()
+        weight = weight[..., None] * torch.exp(-0.5 * (place / (size / 8)) ** 2)
     return weight.clamp_min(1e-3)
 
 
