@@ -20,7 +20,7 @@ Dice: only its speed and memory mean something. It sees each scan on ``--seed-gr
 
 The last table is StrokeDx alone on one head resampled to growing numbers of voxels.
 
-Programs take turns on each scan, so that a change in the machine's speed meets them all.
+Whole processes take turns, so that a change in the machine's speed meets all programs.
 """
 
 from __future__ import annotations
@@ -34,71 +34,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 PROGRAMS = ("strokedx", "deepbet", "seed")
-Run = Callable[[Path, Path, Path], None]
-"""Reads a scan and writes the stripped image and the mask, in that order."""
-
-
-def make_strokedx(options: argparse.Namespace) -> Run:
-    from strokedx_core.inference.skull_strip import skull_strip
-
-    from strokedx_core.volume import read_volume, write_image, write_mask
-
-    def run(scan: Path, brain: Path, mask: Path) -> None:
-        result = skull_strip(read_volume(scan), device=options.device)
-        write_image(result.brain(), result.volume, brain)
-        write_mask(result.mask, result.volume, mask)
-
-    return run
-
-
-def make_deepbet(options: argparse.Namespace) -> Run:
-    from deepbet import BrainExtraction
-
-    program = BrainExtraction(no_gpu=options.device == "cpu")
-
-    def run(scan: Path, brain: Path, mask: Path) -> None:
-        program.run(str(scan), str(brain), str(mask))
-
-    return run
-
-
-def make_seed(options: argparse.Namespace) -> Run:
-    import torch
-    import torch.nn.functional as F
-
-    from strokedx_core.nets.unet3d import UNet3D
-    from strokedx_core.volume import read_volume, write_image, write_mask
-
-    wanted = options.device
-    if wanted == "auto":
-        wanted = "cuda" if torch.cuda.is_available() else "cpu"
-    network = UNet3D.seed_protocol().eval().to(wanted)
-    grid = tuple(options.seed_grid)
-
-    @torch.inference_mode()
-    def run(scan: Path, brain: Path, mask: Path) -> None:
-        volume = read_volume(scan)
-        image = torch.from_numpy(volume.data.copy())[None, None].to(wanted)
-        small = F.interpolate(image, grid, mode="trilinear")
-        logits = network((small - small.mean()) / small.std())
-        found = F.interpolate(logits, volume.shape, mode="trilinear")[0, 0] > 0
-        inside = found.cpu().numpy()
-        write_image(volume.data * inside, volume, brain)
-        write_mask(inside, volume, mask)
-
-    return run
-
-
-MAKERS = {"strokedx": make_strokedx, "deepbet": make_deepbet, "seed": make_seed}
 
 
 def worker(program: str, scan: Path, folder: Path, options: argparse.Namespace) -> None:
     """Print the seconds of each warm run as JSON, after one that does not count."""
+    from programs import MAKERS
+
     run = MAKERS[program](options)
     brain, mask = folder / "brain.nii.gz", folder / "mask.nii.gz"
     run(scan, brain, mask)
