@@ -1,4 +1,4 @@
-"""What can be asked of the program: the one list that the command line, the widgets and the docs read."""
+"""What can be asked of the program: the one list that commands, widgets and docs read."""
 
 from __future__ import annotations
 

@@ -96,18 +96,15 @@ def synthesise_case(head: Head, seed: int) -> dict[str, tuple[nib.Nifti1Image, n
     case = {}
     for number, (modality, protocol) in enumerate(PROTOCOLS.items()):
         recipe = replace(_FINE, rotation=0.0) if protocol.tilt else _FINE
-        sample = generate(
-            head, seed + number, contrast=modality, recipe=recipe, pose_seed=seed
-        )
+        sample = generate(head, seed + number, contrast=modality, recipe=recipe, pose_seed=seed)
         fine = sample.image.numpy(), sample.target.numpy()
-        shape = tuple(
-            int(n * recipe.spacing / s) for n, s in zip(recipe.shape, protocol.spacing, strict=True)
-        )
-        step = tuple(s / recipe.spacing for s in protocol.spacing)
-        start = tuple(
+        x, y, z = (s / recipe.spacing for s in protocol.spacing)
+        step = (x, y, z)
+        shape = tuple(int(n / d) for n, d in zip(recipe.shape, step, strict=True))
+        x, y, z = (
             (n - 1) / 2 - d * (m - 1) / 2 for n, m, d in zip(recipe.shape, shape, step, strict=True)
         )
-        image, share = (resample(array, shape, start, step) for array in fine)
+        image, share = (resample(array, shape, (x, y, z), step) for array in fine)
         affine = _affine(shape, protocol.spacing, protocol.tilt)
         pair = []
         for values in ((200 * image).round().astype(np.int16), (share >= 0.5).astype(np.uint8)):
