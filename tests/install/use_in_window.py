@@ -43,6 +43,7 @@ def main(picture: str) -> None:
         "status": widget.status.text(),
         "from": str(Path(sys.modules["napari_strokedx"].__file__).parent),
     }
+    QTest.qWait(500)  # the layout takes up the new texts
     viewer.screenshot(path=picture, canvas_only=False)
     viewer.close()
     print(json.dumps(found))
