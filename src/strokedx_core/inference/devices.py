@@ -23,9 +23,9 @@ def choose_device(name: str = "auto") -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():
-        raise DeviceError("no CUDA device was found; use --device auto or cpu")
+        raise DeviceError("no CUDA device was found; choose auto or cpu")
     if name == "mps" and not mps:
-        raise DeviceError("no MPS device was found; use --device auto or cpu")
+        raise DeviceError("no MPS device was found; choose auto or cpu")
     try:
         return torch.device(name)
     except RuntimeError:
