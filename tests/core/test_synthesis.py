@@ -13,7 +13,7 @@ from phantom import BRAIN, ball_head, label_map, write_label_map
 from scipy import ndimage
 
 from strokedx_core.intensity import normalise
-from strokedx_core.synthesis import artefacts
+from strokedx_core.synthesis import acquisition, artefacts
 from strokedx_core.synthesis import head as generator
 from strokedx_core.synthesis.contrasts import (
     BRAIN_CLASSES,
@@ -165,7 +165,7 @@ class TestGenerate:
         distance = torch.from_numpy(signed_distance((sample.target > 0.5).numpy())) * PLAIN.spacing
         brain, removed = distance < 0, 0
         for seed in range(40):
-            face = generator._face(distance, rng(seed))
+            face = acquisition.face_of(distance, rng(seed))
             assert (face & brain).sum() <= 0.02 * brain.sum()
             removed += bool(face.any())
         assert removed == 40
