@@ -43,6 +43,8 @@ PLAIN = HeadRecipe(
                 "stripped",
                 "defaced",
                 "crop",
+                "dropout",
+                "rim",
             ),
         ),
         0.0,
