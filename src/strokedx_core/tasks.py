@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["MODALITIES", "TASKS", "Task"]
+__all__ = ["LESION_TYPES", "MODALITIES", "TASKS", "Task"]
 
 MODALITIES = ("T1W", "T2W", "FLAIR", "DWI", "B0", "ADC", "SWI")
 """Names of MR sequences; SWI stands for T2*-weighted gradient echo too."""
+
+LESION_TYPES = ("general", "ischemic", "hemorrhagic")
+"""What a lesion mask may mark: any stroke lesion, infarcts, or blood."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,13 @@ TASKS: dict[str, Task] = {
             modalities=MODALITIES,
             writes=("brain mask", "stripped image"),
             default_weights="skull_strip",
+        ),
+        Task(
+            name="lesion",
+            title="Lesion segmentation",
+            modalities=MODALITIES,
+            writes=("lesion mask", "probability"),
+            default_weights="lesion",
         ),
     )
 }

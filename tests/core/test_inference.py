@@ -16,6 +16,7 @@ from phantom import BRAIN, label_map, t1w
 from scipy import ndimage
 from torch import Tensor, nn
 
+from strokedx_core.inference import brain_mask
 from strokedx_core.inference import skull_strip as inference
 from strokedx_core.inference.devices import DeviceError, autocast_dtype, choose_device
 from strokedx_core.inference.skull_strip import Progress, skull_strip, skull_strip_steps
@@ -347,7 +348,7 @@ _EXPECTED = pytest.StashKey[dict[str, np.ndarray]]()
 class TestFlags:
     def flags_of(self, mask: np.ndarray, affine: np.ndarray) -> dict[str, str]:
         volume = volume_from_array(np.random.default_rng(0).random(mask.shape), affine)
-        found = inference._flags(mask, volume, np.count_nonzero(mask) * volume.voxel_ml)
+        found = brain_mask.mask_flags(mask, volume, np.count_nonzero(mask) * volume.voxel_ml)
         return {flag.code: flag.message for flag in found}
 
     def ball(self, radius: float) -> np.ndarray:

@@ -7,11 +7,16 @@ from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cc3d
 import numpy as np
 import torch
 from torch import Tensor
 
+from strokedx_core.inference.brain_mask import (
+    already_stripped,
+    clean_mask,
+    largest_piece,
+    mask_flags,
+)
 from strokedx_core.inference.devices import autocast_dtype, choose_device
 from strokedx_core.inference.sliding_window import sliding_window
 from strokedx_core.intensity import normalise
@@ -20,7 +25,6 @@ from strokedx_core.tasks import TASKS
 from strokedx_core.volume import (
     Flag,
     Volume,
-    from_canonical,
     read_volume,
     resample,
     to_canonical,
@@ -35,9 +39,6 @@ MARGIN_MM = 15.0
 
 PATCH = (160, 192, 160)
 """Voxels predicted at once, at most. A head at 1.5 mm fits into one patch."""
-
-PLAUSIBLE_ML = (700.0, 2200.0)
-"""Volumes between which a mask passes for a whole brain."""
 
 
 @dataclass(frozen=True)
@@ -146,20 +147,24 @@ def skull_strip_steps(
     clock = _Clock()
     try:
         found, ran_on = (yield from _predict(volume, name, place, clock)), place
-        fallback: tuple[Flag, ...] = ()
+        notes: tuple[Flag, ...] = ()
     except RuntimeError as error:
         # CUDA has an error of its own for this, MPS only the words.
         if place.type == "cpu" or "out of memory" not in str(error):
             raise
         ran_on = torch.device("cpu")
         found = yield from _predict(volume, name, ran_on, clock)
-        fallback = (
+        notes = (
             Flag("cpu-fallback", f"{place.type} ran out of memory; the processor was used instead"),
         )
-    mask = _clean(found, volume, threshold)
+    mask = clean_mask(found.probability, found.start, found.step, volume, threshold)
+    given = already_stripped(volume, mask)
+    if given is not None:
+        mask = given
+        notes += (Flag("already-stripped", "all but the brain was 0 already: kept as it came"),)
     clock.mark("mask")
     volume_ml = float(np.count_nonzero(mask)) * volume.voxel_ml
-    flags = (*volume.flags, *fallback, *_flags(mask, volume, volume_ml))
+    flags = (*volume.flags, *notes, *mask_flags(mask, volume, volume_ml))
     return SkullStripResult(mask, volume, flags, ran_on.type, volume_ml, clock.seconds)
 
 
@@ -251,12 +256,6 @@ def _run(network: UNet3D, image: Tensor) -> Tensor:
     return logits.float().sigmoid()
 
 
-def _largest(mask: np.ndarray) -> np.ndarray:
-    """The largest of the pieces that hang together by faces."""
-    kept: np.ndarray = cc3d.largest_k(mask, k=1, connectivity=6, binary_image=True)
-    return kept.astype(bool)
-
-
 def _box(
     found: _Found, shape: tuple[int, ...], step: tuple[float, float, float], spacing: float
 ) -> tuple[tuple[int, int, int], tuple[float, float, float]] | None:
@@ -264,7 +263,7 @@ def _box(
     piece = found.probability > 0.5
     if not piece.any():
         return None
-    piece = _largest(piece)
+    piece = largest_piece(piece)
     sizes, starts = [], []
     for axis in range(3):
         others = tuple(a for a in range(3) if a != axis)
@@ -277,74 +276,3 @@ def _box(
         sizes.append(count)
         starts.append((low + high) / 2 - step[axis] * (count - 1) / 2)
     return tuple(sizes), tuple(starts)  # type: ignore[return-value]
-
-
-def _clean(found: _Found, volume: Volume, threshold: float) -> np.ndarray:
-    """Mask on the volume's grid: in one piece, without holes."""
-    data, _ = to_canonical(volume.data, volume.affine)
-    # In the volume's own memory order, so that masking it later reads straight through memory.
-    mask = from_canonical(np.zeros_like(data, dtype=bool), volume.affine)
-    canonical, _ = to_canonical(mask, volume.affine)
-    box, starts = [], []
-    for size, start, step, count in zip(
-        data.shape, found.start, found.step, found.probability.shape, strict=True
-    ):
-        low = max(0, int(np.floor(start - step / 2)))
-        high = min(size, int(np.ceil(start + step * (count - 0.5))) + 1)
-        box.append(slice(low, max(high, low + 1)))
-        starts.append((low - start) / step)
-    probability = resample(
-        found.probability,
-        tuple(edge.stop - edge.start for edge in box),
-        (starts[0], starts[1], starts[2]),
-        (1 / found.step[0], 1 / found.step[1], 1 / found.step[2]),
-        # The outermost voxels may lie beyond the centres of the grid's, and are brain like those.
-        outside="edge",
-    )
-    brain = probability >= threshold
-    if brain.any():
-        canonical[tuple(box)] = _fill_holes(_largest(brain))
-    return mask
-
-
-def _fill_holes(mask: np.ndarray) -> np.ndarray:
-    """Add what the mask encloses on all sides."""
-    outside = np.pad(~mask, 1, constant_values=True)
-    pieces = cc3d.connected_components(outside, connectivity=6)
-    filled: np.ndarray = pieces[1:-1, 1:-1, 1:-1] != pieces[0, 0, 0]
-    return filled
-
-
-def _flags(mask: np.ndarray, volume: Volume, volume_ml: float) -> tuple[Flag, ...]:
-    """What is unusual about a mask."""
-    if volume_ml == 0:
-        return (Flag("empty-mask", "no brain was found"),)
-    flags = []
-    low, high = PLAUSIBLE_ML
-    if not low <= volume_ml <= high:
-        flags.append(
-            Flag(
-                "brain-volume",
-                f"{volume_ml:.0f} ml is not the volume of a whole brain ({low:.0f}-{high:.0f} ml)",
-            )
-        )
-    canonical, _ = to_canonical(mask, volume.affine)
-    spacing = np.sort(volume.spacing)
-    sides = []
-    for axis, (first, last) in enumerate(
-        (("left", "right"), ("posterior", "anterior"), ("inferior", "superior"))
-    ):
-        for name, index in ((first, 0), (last, -1)):
-            pixels = np.count_nonzero(canonical.take(index, axis=axis))
-            # Up to 1 cm² a brain may touch the edge, as the brainstem does where it is cut.
-            if pixels * spacing[0] * spacing[1] > 100:
-                sides.append(name)
-    if sides:
-        flags.append(
-            Flag(
-                "cut-off",
-                f"the brain reaches the {' and '.join(sides)} edge of the field of view: "
-                "the mask ends there",
-            )
-        )
-    return tuple(flags)

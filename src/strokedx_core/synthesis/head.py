@@ -21,7 +21,7 @@ from strokedx_core.synthesis.contrasts import CONTRASTS, SPLIT, draw_contrast
 from strokedx_core.synthesis.contrasts import NAMES as CLASS_NAMES
 from strokedx_core.synthesis.labels import DISTANCE_STEP, Head
 
-__all__ = ["HeadRecipe", "Sample", "generate", "generate_batch"]
+__all__ = ["EPI", "HeadRecipe", "Sample", "generate", "generate_batch"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ class HeadRecipe:
     rim
         How far the brain mask reaches beyond the labelled cortex where there is fluid. Label maps
         call the mixed voxels at the surface fluid; masks drawn on scans take them in.
+    rim_epi
+        The same for DWI, B0 and ADC, whose voxels are larger and whose cortex is blurred further.
     """
 
     shape: tuple[int, int, int] = (96, 96, 96)
@@ -54,9 +56,9 @@ class HeadRecipe:
             "T1W": 3,
             "T2W": 2,
             "FLAIR": 3,
-            "DWI": 2,
-            "B0": 1,
-            "ADC": 1.5,
+            "DWI": 4,
+            "B0": 2,
+            "ADC": 3,
             "SWI": 1,
         }
     )
@@ -71,6 +73,7 @@ class HeadRecipe:
     dropout: float = 0.5
     crop: float = 0.5
     rim: float = 2.0
+    rim_epi: float = 3.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +97,9 @@ class Sample:
 _HARD = frozenset(
     ("skin", "scalp fat", "muscle", "fat", "bone", "diploe", "marrow", "eye", "orbit", "mucosa")
 )
+
+EPI = ("DWI", "B0", "ADC")
+"""Contrasts read out by echo-planar imaging."""
 
 # Points in a voxel (quarters of its width) whose mean is its partial volume.
 _POINTS = ((1, 1, -1), (-1, -1, 1))
@@ -196,7 +202,7 @@ def generate(
     name = contrast or drawn
     if name not in CONTRASTS:
         raise ValueError(f"contrast must be one of {', '.join(CONTRASTS)}, not {name!r}")
-    epi = name in ("DWI", "B0", "ADC") or (name == "random" and chance(0.3))
+    epi = name in EPI or (name == "random" and chance(0.3))
     spacing = recipe.spacing * (1 + uniform(-1, 1, rng) * recipe.spacing_jitter)
     pose = rng if pose_seed is None else Generator().manual_seed(pose_seed)
     place, matrix = _positions(head, recipe, spacing, epi, pose)
@@ -239,7 +245,7 @@ def generate(
     # Stripping and defacing are done to stored scans: nothing of the scanner is left there. A rim
     # stays, of a width that resampling with thick slices may give it.
     kept = torch.ones_like(image, dtype=torch.bool)
-    surface = distance - recipe.rim
+    surface = distance - (recipe.rim_epi if name in EPI else recipe.rim)
     surface = torch.where((hard > 0.5) & (distance > 0), surface.clamp_min(0.5), surface)
     if chance(recipe.stripped):
         edge = uniform(-1, 4, rng) + uniform(0, 1.5, rng) * rough
@@ -274,5 +280,5 @@ def generate_batch(
 def _draw_modality(recipe: HeadRecipe, rng: Generator) -> str:
     if uniform(0, 1, rng) >= recipe.modality_like:
         return "random"
-    weights = torch.tensor(list(recipe.modalities.values()))
+    weights = torch.tensor(list(recipe.modalities.values()), dtype=torch.float32)
     return list(recipe.modalities)[int(torch.multinomial(weights, 1, generator=rng))]
