@@ -73,13 +73,13 @@ def simulate_clicks(
     """
     errors = []
     for wrong, positive in ((truth & ~found, True), (found & ~truth, False)):
-        pieces, number = ndimage.label(wrong)
-        sizes = np.bincount(pieces.ravel(), minlength=number + 1)
-        errors += [(int(sizes[n]), n, pieces, positive) for n in range(1, number + 1)]
+        pieces, found_count = ndimage.label(wrong)
+        sizes = np.bincount(pieces.ravel(), minlength=found_count + 1)
+        for number, box in enumerate(ndimage.find_objects(pieces), start=1):
+            errors.append((int(sizes[number]), number, box, pieces, positive))
     errors.sort(key=lambda error: error[0], reverse=True)
     clicks = []
-    for _, number, pieces, positive in errors[:count]:
-        box = ndimage.find_objects(pieces == number)[0]
+    for _, number, box, pieces, positive in errors[:count]:
         depth = ndimage.distance_transform_edt(np.pad(pieces[box] == number, 1))[1:-1, 1:-1, 1:-1]
         if rng is None:
             inner = np.argwhere(depth == depth.max())[:1]
