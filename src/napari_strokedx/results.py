@@ -8,6 +8,7 @@ from zlib import crc32
 import numpy as np
 
 from napari_strokedx.grids import METADATA_KEY
+from strokedx_core.volume import Flag
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from napari_strokedx.layers import Source
 
-__all__ = ["is_result", "show_result"]
+__all__ = ["find_result", "is_result", "kept_flag", "show_result"]
 
 _PLACE = ("scale", "translate", "rotate", "shear", "affine")
 
@@ -61,14 +62,8 @@ def show_result(
     """
     mark = {"source": source.unique_id, "output": output, "checksum": _checksum(data)}
     metadata = {METADATA_KEY: {**_grid_note(source), **mark}}
-    kept = None
-    for layer in reversed(viewer.layers):
-        noted = _noted(layer)
-        if (noted.get("source"), noted.get("output")) != (source.unique_id, output):
-            continue
-        if layer.as_layer_data_tuple()[2] != kind or noted["checksum"] != _checksum(layer.data):
-            kept = kept or layer
-            continue
+    layer, kept = find_result(viewer, source, kind=kind, output=output)
+    if layer is not None:
         layer.data = data
         for name in _PLACE:
             setattr(layer, name, source.keywords[name])
@@ -77,6 +72,37 @@ def show_result(
     add = viewer.add_labels if kind == "labels" else viewer.add_image
     keywords = {**source.keywords, **(look or {})}
     return add(data, name=f"{source.name} {output}", metadata=metadata, **keywords), kept
+
+
+def find_result(
+    viewer: ViewerModel, source: Source, *, kind: str, output: str
+) -> tuple[Layer | None, Layer | None]:
+    """Find the layer of an earlier run on the same source.
+
+    Returns
+    -------
+    layer : Layer or None
+        The one whose voxels are still what that run put there.
+    kept : Layer or None
+        One that somebody has changed since.
+    """
+    kept = None
+    for layer in reversed(viewer.layers):
+        noted = _noted(layer)
+        if (noted.get("source"), noted.get("output")) != (source.unique_id, output):
+            continue
+        if layer.as_layer_data_tuple()[2] == kind and noted["checksum"] == _checksum(layer.data):
+            return layer, None
+        kept = kept or layer
+    return None, kept
+
+
+def kept_flag(kept: Layer | None) -> tuple[Flag, ...]:
+    """What to say of a layer that `show_result` left alone."""
+    if kept is None:
+        return ()
+    message = f"“{kept.name}” was changed by hand and kept; the new one is beside it."
+    return (Flag("edited-kept", message),)
 
 
 def _noted(layer: Layer) -> dict[str, Any]:

@@ -24,6 +24,7 @@ __all__ = [
     "Step",
     "find_devices",
     "start_finding_devices",
+    "start_job",
     "start_skull_strip",
 ]
 
@@ -117,7 +118,23 @@ def start_skull_strip(
         Called on the main thread, if they are methods of a widget: for each step; with the outcome,
         unless cancelled; and at the end in any case.
     """
-    job = Job(lambda: _skull_strip(source, device))
+    return start_job(
+        lambda: _skull_strip(source, device),
+        yielded=yielded,
+        returned=returned,
+        finished=finished,
+    )
+
+
+def start_job(
+    work: Callable[[], Generator[Any, None, Any]],
+    *,
+    yielded: Callable[[Any], None],
+    returned: Callable[[Any], None],
+    finished: Callable[[], None],
+) -> Job:
+    """Start any work that yields its steps; the callables are those of `start_skull_strip`."""
+    job = Job(work)
     job.worker.yielded.connect(yielded)
     job.worker.returned.connect(returned)
     job.worker.finished.connect(finished)

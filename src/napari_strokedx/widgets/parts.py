@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
     QStylePainter,
 )
 
+from napari_strokedx.grids import ASSUMED_ORIENTATION, ORIENTATIONS, grid_of, named_orientation
 from napari_strokedx.results import is_result
 from napari_strokedx.settings import preferred_device
 
@@ -25,15 +26,26 @@ if TYPE_CHECKING:
     from strokedx_core.volume import Flag
 
 __all__ = [
+    "NO_IMAGE",
     "ChoiceBox",
     "DeviceBox",
     "FlagsLabel",
     "LayerBox",
+    "OrientationBox",
     "TextLabel",
     "device_text",
     "sentence",
 ]
 
+NO_IMAGE = "Open a scan first, or File > Open Sample > StrokeDx > Synthetic head."
+_WORDS = {
+    "S": "superior",
+    "I": "inferior",
+    "P": "posterior",
+    "A": "anterior",
+    "L": "left",
+    "R": "right",
+}
 _DEVICES = {"auto": "Automatic", "cuda": "GPU (CUDA)", "mps": "GPU (Apple)", "cpu": "CPU"}
 
 
@@ -90,6 +102,34 @@ class DeviceBox(ChoiceBox):
                     self.choose("auto")
                 self.removeItem(self.findData(name))
         self.setItemText(self.findData("auto"), f"{_DEVICES['auto']} ({device_text(found[0])})")
+
+
+class OrientationBox(ChoiceBox):
+    """Where the axes of a layer point that did not come with its true geometry."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Where the layer's three axes point in the patient. The layer itself does not say."
+        )
+        for code in ORIENTATIONS:
+            self.addItem(f"{code} ({', '.join(_WORDS[letter] for letter in code)})", code)
+
+    @staticmethod
+    def asks_about(layer: Image) -> bool:
+        """Whether a layer leaves open where its axes point."""
+        _, meta, _ = layer.as_layer_data_tuple()
+        shape = layer.data[0].shape if layer.multiscale else layer.data.shape
+        return not grid_of(meta, shape).ours
+
+    def begin_with(self, layer: Image) -> None:
+        """Choose what a layer names, or else what is assumed."""
+        self.choose(named_orientation(layer.as_layer_data_tuple()[1]) or ASSUMED_ORIENTATION)
+
+    def answer_for(self, layer: Image) -> str | None:
+        """What `grid_of` is to be told of a layer; None where nobody has said anything."""
+        said: str = self.currentData()
+        unsaid = named_orientation(layer.as_layer_data_tuple()[1]) is None
+        return None if unsaid and said == ASSUMED_ORIENTATION else said
 
 
 def device_text(device: str) -> str:
