@@ -1,7 +1,8 @@
 """Arrays between the grid they came on and the grid that networks work on.
 
 Two steps, each with its way back: axis permutations and flips to the closest canonical (RAS)
-orientation, which change no value, and separable linear resampling along the three axes.
+orientation, which change no value, and separable linear resampling along the three axes. Grids that
+lie askew of each other meet in `onto_grid`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,14 @@ from nibabel.orientations import (
     ornt_transform,
 )
 
-__all__ = ["back_to_grid", "from_canonical", "resample", "to_canonical", "working_grid"]
+__all__ = [
+    "back_to_grid",
+    "from_canonical",
+    "onto_grid",
+    "resample",
+    "to_canonical",
+    "working_grid",
+]
 
 _BLOCK = 16  # output samples at a time: wide enough for BLAS, narrow enough to skip most zeros
 
@@ -178,6 +186,80 @@ def resample(
         weights = _weights(data.shape[axis], shape_out[axis], start[axis], step[axis], outside)
         out = _along(out, weights[:, ::-1] if flipped[position] else weights, position)
     return out.transpose(np.argsort(order))
+
+
+def onto_grid(
+    data: np.ndarray, affine: np.ndarray, shape_out: tuple[int, ...], affine_out: np.ndarray
+) -> np.ndarray:
+    """Bring an array onto a grid that lies anywhere, by their affines.
+
+    Where the axes of both grids are parallel this is `resample`. Where they are askew, `resample`
+    first averages away detail too fine for the output grid, along the input's own axes, and
+    trilinear interpolation does the rest; together they blur about as much as `resample` alone.
+
+    Parameters
+    ----------
+    data : ndarray, (i, j, k)
+        Any real or boolean type and memory layout.
+    affine, affine_out : ndarray, (4, 4)
+        Voxel indices to RAS millimetres.
+    shape_out : tuple of int
+
+    Returns
+    -------
+    ndarray of `shape_out`, float32
+        0 beyond the field of view of the input; its outermost voxels reach to their outer faces.
+    """
+    # Axes of the input in the order and direction of the output's: the closest "canonical" ones
+    # of a space that is not the patient's but the output grid's.
+    to_out = np.linalg.inv(affine_out) @ np.asarray(affine, np.float64)
+    data, to_out = to_canonical(data, to_out)
+    matrix = np.linalg.inv(to_out)
+    linear, start = matrix[:3, :3], matrix[:3, 3]
+    step = linear.diagonal()
+    drift = np.abs(linear - np.diag(step)) @ np.array(shape_out)
+    lines = [
+        [
+            (linear[axis, along] * np.arange(n)).reshape(
+                [-1 if a == along else 1 for a in range(3)]
+            )
+            for along, n in enumerate(shape_out)
+        ]
+        for axis in range(3)
+    ]
+    if drift.max() < 0.05:
+        out = resample(data, shape_out, _triple(start.tolist()), _triple(step.tolist()))
+    else:
+        out = _askew(data, shape_out, matrix, voxel_sizes(to_out))
+    seen = np.ones((1, 1, 1), bool)
+    for size, first, (x, y, z) in zip(data.shape, start, lines, strict=True):
+        # Up to a rounding error beyond the outer faces.
+        place = first + x + y + z
+        seen = seen & (place >= -0.5 - 1e-4) & (place <= size - 0.5 + 1e-4)
+    return out if seen.all() else out * seen
+
+
+def _askew(
+    data: np.ndarray, shape_out: tuple[int, ...], matrix: np.ndarray, sizes: np.ndarray
+) -> np.ndarray:
+    """Interpolate at ``matrix @ output voxel``; `sizes` of the input's voxels in output voxels."""
+    from scipy.ndimage import affine_transform
+
+    # A triangle of half this width and interpolation on samples so far apart have together the
+    # spread of the triangle that `resample` would use.
+    step = np.maximum(1.0, np.sqrt(0.5) / sizes)
+    counts = [int(np.ceil((n - 1) / s - 1e-6)) + 1 for n, s in zip(data.shape, step, strict=True)]
+    start = [
+        (n - 1) / 2 - s * (m - 1) / 2 for n, s, m in zip(data.shape, step, counts, strict=True)
+    ]
+    coarse = resample(data, tuple(counts), _triple(start), _triple(step))
+    onto = np.linalg.inv(np.diag([*step, 1.0]))
+    onto[:3, 3] = -np.array(start) / step
+    onto = onto @ matrix
+    out: np.ndarray = affine_transform(
+        coarse, onto[:3, :3], onto[:3, 3], shape_out, np.float32, order=1, mode="nearest"
+    )
+    return out
 
 
 def _weights(n_in: int, n_out: int, start: float, step: float, outside: str) -> np.ndarray:

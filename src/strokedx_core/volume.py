@@ -27,6 +27,7 @@ from strokedx_core.image_writing import fortran_order, write_atomically, write_f
 from strokedx_core.resampling import (
     back_to_grid,
     from_canonical,
+    onto_grid,
     resample,
     to_canonical,
     working_grid,
@@ -51,6 +52,7 @@ __all__ = [
     "check_same_space",
     "from_canonical",
     "image_suffix",
+    "onto_grid",
     "read_mask",
     "read_volume",
     "resample",
@@ -147,13 +149,15 @@ def read_volume(path: str | os.PathLike[str], *, frame: int | None = None) -> Vo
     return Volume(data, stored.affine, stored.header, Path(path), flags, kept)
 
 
-def read_mask(path: str | os.PathLike[str]) -> Volume:
+def read_mask(path: str | os.PathLike[str], *, labels: bool = False) -> Volume:
     """Read a mask.
 
     Parameters
     ----------
     path : path-like
         As for `read_volume`.
+    labels : bool
+        Take a label map too, such as one with a number for each lesion.
 
     Returns
     -------
@@ -163,7 +167,8 @@ def read_mask(path: str | os.PathLike[str]) -> Volume:
     Raises
     ------
     VolumeError
-        As `read_volume`, and if the file holds more than one value besides 0.
+        As `read_volume`, and if the file holds more than one value besides 0; with `labels`, if it
+        holds negative or broken numbers.
     """
     stored = read_file(path)
     array = one_frame(path, stored.array, None)
@@ -171,7 +176,10 @@ def read_mask(path: str | os.PathLike[str]) -> Volume:
     data, flags = finite_values(path, scaled(array, stored))
     mask = data != 0
     value = data.max() or data.min()
-    if not np.array_equal(data[mask], np.full(np.count_nonzero(mask), value)):
+    if labels:
+        if data.min() < 0 or (data % 1).any():
+            raise VolumeError(f"{path}: not a label map (one holds whole numbers from 0 up)")
+    elif not np.array_equal(data[mask], np.full(np.count_nonzero(mask), value)):
         raise VolumeError(f"{path}: not a mask (a mask holds 0 and one other value)")
     return Volume(mask, stored.affine, stored.header, Path(path), flags)
 

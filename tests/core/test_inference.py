@@ -16,7 +16,7 @@ from phantom import BRAIN, label_map, t1w
 from scipy import ndimage
 from torch import Tensor, nn
 
-from strokedx_core.inference import brain_mask
+from strokedx_core.inference import brain_mask, prediction
 from strokedx_core.inference import skull_strip as inference
 from strokedx_core.inference.devices import DeviceError, autocast_dtype, choose_device
 from strokedx_core.inference.skull_strip import Progress, skull_strip, skull_strip_steps
@@ -293,7 +293,7 @@ class TestSkullStrip:
     def test_progress_goes_to_the_end(
         self, phantom: Phantom, weights: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(inference, "PATCH", (16, 16, 16))
+        monkeypatch.setattr(prediction, "PATCH", (16, 16, 16))
         volume = volume_from_array(*phantom[:2])
         seen, result = finish(skull_strip_steps(volume, device="cpu", weights=weights))
         assert all(isinstance(progress, Progress) for progress in seen)
@@ -307,10 +307,12 @@ class TestSkullStrip:
     def test_closing_cancels(
         self, phantom: Phantom, weights: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(inference, "PATCH", (16, 16, 16))
+        monkeypatch.setattr(prediction, "PATCH", (16, 16, 16))
         calls = []
-        run = inference._run
-        monkeypatch.setattr(inference, "_run", lambda *given: (calls.append(1), run(*given))[1])
+        run = prediction.run_network
+        monkeypatch.setattr(
+            prediction, "run_network", lambda *given: (calls.append(1), run(*given))[1]
+        )
         steps = skull_strip_steps(volume_from_array(*phantom[:2]), device="cpu", weights=weights)
         for _ in range(3):
             next(steps)
@@ -492,7 +494,7 @@ class TestDevices:
             return (yield from predict(volume, name, place, clock))
 
         monkeypatch.setattr(inference, "_predict", failing)
-        monkeypatch.setattr(inference, "choose_device", lambda _: torch.device(device))
+        monkeypatch.setattr(prediction, "choose_device", lambda _: torch.device(device))
 
     @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
     def test_a_gpu_finds_the_same_brain(self, phantom: Phantom, weights: Path) -> None:

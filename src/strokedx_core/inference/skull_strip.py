@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from strokedx_core.inference.brain_mask import (
     already_stripped,
@@ -17,10 +15,16 @@ from strokedx_core.inference.brain_mask import (
     largest_piece,
     mask_flags,
 )
-from strokedx_core.inference.devices import autocast_dtype, choose_device
-from strokedx_core.inference.sliding_window import sliding_window
+from strokedx_core.inference.prediction import (
+    Clock,
+    Progress,
+    finish,
+    loaded_network,
+    on_device,
+    predict_grid,
+    within,
+)
 from strokedx_core.intensity import normalise
-from strokedx_core.nets.unet3d import UNet3D
 from strokedx_core.tasks import TASKS
 from strokedx_core.volume import (
     Flag,
@@ -30,24 +34,14 @@ from strokedx_core.volume import (
     to_canonical,
     working_grid,
 )
-from strokedx_core.weights import find_weights, load_network, read_card
+from strokedx_core.weights import read_card
 
 __all__ = ["Progress", "SkullStripResult", "skull_strip", "skull_strip_steps"]
 
 MARGIN_MM = 15.0
 """How far around the brain found on the coarse grid the fine one reaches."""
 
-PATCH = (160, 192, 160)
-"""Voxels predicted at once, at most. A head at 1.5 mm fits into one patch."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a prediction is: `done` of `total` steps, and what comes next."""
-
-    done: int
-    total: int
-    message: str
+_STEPS = 100  # of the progress, for each grid
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,13 +112,7 @@ def skull_strip(
     After Hoopes et al., "SynthStrip" (NeuroImage 2022), in that the network has only seen images
     generated from label maps.
     """
-    steps = skull_strip_steps(volume, device=device, weights=weights, threshold=threshold)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as stop:
-            result: SkullStripResult = stop.value
-            return result
+    return finish(skull_strip_steps(volume, device=device, weights=weights, threshold=threshold))
 
 
 def skull_strip_steps(
@@ -142,21 +130,11 @@ def skull_strip_steps(
         volume = read_volume(volume)
     if not 0 < threshold < 1:
         raise ValueError(f"threshold must lie between 0 and 1, not {threshold}")
-    place = choose_device(device)
-    name = weights or TASKS["skull-strip"].default_weights
-    clock = _Clock()
-    try:
-        found, ran_on = (yield from _predict(volume, name, place, clock)), place
-        notes: tuple[Flag, ...] = ()
-    except RuntimeError as error:
-        # CUDA has an error of its own for this, MPS only the words.
-        if place.type == "cpu" or "out of memory" not in str(error):
-            raise
-        ran_on = torch.device("cpu")
-        found = yield from _predict(volume, name, ran_on, clock)
-        notes = (
-            Flag("cpu-fallback", f"{place.type} ran out of memory; the processor was used instead"),
-        )
+    scan, name = volume, weights or TASKS["skull-strip"].default_weights
+    clock = Clock()
+    found, ran_on, notes = yield from on_device(
+        device, lambda place: _predict(scan, name, place, clock)
+    )
     mask = clean_mask(found.probability, found.start, found.step, volume, threshold)
     given = already_stripped(volume, mask)
     if given is not None:
@@ -166,17 +144,6 @@ def skull_strip_steps(
     volume_ml = float(np.count_nonzero(mask)) * volume.voxel_ml
     flags = (*volume.flags, *notes, *mask_flags(mask, volume, volume_ml))
     return SkullStripResult(mask, volume, flags, ran_on.type, volume_ml, clock.seconds)
-
-
-class _Clock:
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self.last = time.perf_counter()
-
-    def mark(self, name: str) -> None:
-        now = time.perf_counter()
-        self.seconds[name] = self.seconds.get(name, 0.0) + now - self.last
-        self.last = now
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,10 +156,10 @@ class _Found:
 
 
 def _predict(
-    volume: Volume, weights: str | Path, device: torch.device, clock: _Clock
+    volume: Volume, weights: str | Path, device: torch.device, clock: Clock
 ) -> Generator[Progress, None, _Found]:
     yield Progress(0, 1, "loading the weights")
-    network, spacings = _network(weights, device), read_card(weights).spacings_mm
+    network, spacings = loaded_network(weights, device), read_card(weights).spacings_mm
     clock.mark("load")
     data, affine = to_canonical(volume.data, volume.affine)
     found: _Found | None = None
@@ -208,52 +175,14 @@ def _predict(
             np.ascontiguousarray(resample(data, shape, start, step, outside="zero"))
         )
         clock.mark("resample")
-        patch = _patch(shape, network.divisor)
-        scaled = normalise(image.to(device))[None, None]
-        windows = sliding_window(scaled, lambda x: _run(network, x), patch)
-        while True:
-            try:
-                done, total = next(windows)
-            except StopIteration as stop:
-                probability = stop.value[0, 0].cpu().numpy()
-                break
-            yield Progress(number * total + done, len(spacings) * total, message)
+        windows = predict_grid(network, normalise(image.to(device))[None], message)
+        steps = number * _STEPS, (number + 1) * _STEPS
+        whole = yield from within(windows, *steps, len(spacings) * _STEPS)
+        probability = whole[0].cpu().numpy()
         clock.mark("network")
         found = _Found(probability, start, step)
     assert found is not None
     return found
-
-
-def _patch(shape: tuple[int, int, int], divisor: int) -> tuple[int, int, int]:
-    """What the network takes at once of a grid of this shape; it may be larger than the grid."""
-    x, y, z = (
-        min(max(1, limit // divisor), -(-size // divisor)) * divisor
-        for size, limit in zip(shape, PATCH, strict=True)
-    )
-    # A single voxel at the bottleneck has no spread to normalize by.
-    return (max(x, 2 * divisor), y, z) if x == y == z == divisor else (x, y, z)
-
-
-_LOADED: dict[tuple[Path, int, str], UNet3D] = {}
-
-
-def _network(weights: str | Path, device: torch.device) -> UNet3D:
-    """Networks stay loaded between scans, until their file changes."""
-    path = find_weights(weights).resolve()
-    key = (path, path.stat().st_mtime_ns, str(device))
-    if key not in _LOADED:
-        _LOADED[key] = load_network(path, device)
-    return _LOADED[key]
-
-
-def _run(network: UNet3D, image: Tensor) -> Tensor:
-    dtype = autocast_dtype(image.device)
-    with (
-        torch.inference_mode(),
-        torch.autocast(image.device.type, dtype or torch.bfloat16, enabled=dtype is not None),
-    ):
-        logits: Tensor = network(image.contiguous(memory_format=torch.channels_last_3d))
-    return logits.float().sigmoid()
 
 
 def _box(

@@ -1,0 +1,165 @@
+"""From the volumes of a case to its lesions without a click."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+from strokedx_core.inference.lesion_case import (
+    LesionCase,
+    Sequences,
+    place_on_grid,
+    read_sequences,
+)
+from strokedx_core.inference.lesions import (
+    Click,
+    LesionResult,
+    check_click,
+    check_threshold,
+    drop_small,
+)
+from strokedx_core.inference.prediction import Clock, Progress, on_device, within
+from strokedx_core.inference.skull_strip import skull_strip_steps
+from strokedx_core.tasks import LESION_TYPES, TASKS
+from strokedx_core.volume import Flag, Volume, VolumeError
+
+__all__ = ["automatic_steps", "check_mask"]
+
+STRIP_ORDER = ("FLAIR", "T2W", "T1W", "B0", "DWI", "SWI", "ADC")
+"""Which sequence the brain is looked for in, of those on the grid of the first."""
+
+_STEPS = 100  # of the progress
+_STRIPPED = 60
+
+
+def automatic_steps(
+    volumes: Sequences,
+    *,
+    lesion_type: str = "general",
+    device: str = "auto",
+    weights: str | Path | None = None,
+    threshold: float = 0.5,
+    skull_strip: bool = True,
+    start: np.ndarray | None = None,
+    brain: np.ndarray | None = None,
+    clicks: Sequence[Click] = (),
+) -> Generator[Progress, None, tuple[LesionCase, LesionResult]]:
+    """Prepare a case, and find its lesions unless a mask to start from is given.
+
+    Parameters and errors are those of `strokedx_core.inference.segment.segment_lesions`; `start` is
+    its `previous`. Clicks are looked at before any work starts, not carried out.
+
+    Returns
+    -------
+    case : LesionCase
+        Ready for clicks.
+    result : LesionResult
+        What the network found; or the mask to start from, of probability 1.
+    """
+    check_threshold(threshold)
+    if lesion_type not in LESION_TYPES:
+        raise ValueError(f"lesion type must be {', '.join(LESION_TYPES)}, not {lesion_type!r}")
+    clock = Clock()
+    sequences = read_sequences(volumes)
+    first = next(iter(sequences.values()))
+    for click in clicks:
+        check_click(click, first.shape)
+    start = None if start is None else check_mask(start, first, "the mask to start from")
+    flags = tuple(flag for volume in sequences.values() for flag in volume.flags)
+    clock.mark("read")
+
+    if brain is not None:
+        brain = check_mask(brain, first, "the brain mask")
+    elif skull_strip:
+        stripping = within(_find_brain(sequences, device), 0, _STRIPPED, _STEPS)
+        brain, found = yield from stripping
+        flags += found
+    else:
+        brain = _unstripped(first)
+    clock.mark("brain")
+
+    name = weights or TASKS["lesion"].default_weights
+    inside = brain
+
+    def predict(
+        place: torch.device,
+    ) -> Generator[Progress, None, tuple[LesionCase, np.ndarray]]:
+        yield Progress(0, 1, "bringing the sequences together")
+        case = place_on_grid(sequences, inside, lesion_type, name, place)
+        clock.mark("grids")
+        if start is not None:
+            return case, start.astype(np.float32)
+        probability = yield from case.predict()
+        clock.mark("network")
+        return case, probability
+
+    steps = within(on_device(device, predict), _STRIPPED, _STEPS, _STEPS)
+    (case, probability), ran_on, notes = yield from steps
+    flags += notes
+    mask = drop_small(probability >= threshold, first.voxel_ml) if start is None else start
+    clock.mark("mask")
+    result = LesionResult(
+        probability=probability,
+        mask=mask,
+        brain=brain,
+        volume=first,
+        lesion_type=lesion_type,
+        flags=tuple(dict.fromkeys(flags)),
+        device=ran_on.type,
+        volume_ml=float(np.count_nonzero(mask)) * first.voxel_ml,
+        threshold=threshold,
+        seconds=clock.seconds,
+    )
+    return case, result
+
+
+def check_mask(mask: np.ndarray, volume: Volume, name: str) -> np.ndarray:
+    """A mask as bool, checked to lie on the grid of a volume."""
+    mask = np.asarray(mask)
+    if mask.shape != volume.shape:
+        raise VolumeError(
+            f"{name} is of shape {mask.shape}, where the first volume's {volume.shape} is needed"
+        )
+    return mask != 0
+
+
+def _find_brain(
+    case: Mapping[str, Volume], device: str
+) -> Generator[Progress, None, tuple[np.ndarray, tuple[Flag, ...]]]:
+    """The brain on the grid of the first volume, from the sequence that shows it best there.
+
+    Returns
+    -------
+    brain : ndarray of bool
+    flags : tuple of Flag
+        Of the skull stripping.
+    """
+    first = next(iter(case.values()))
+    there = [modality for modality in STRIP_ORDER if _same_grid(case.get(modality), first)]
+    volume = replace(case[there[0]], flags=())
+    result = yield from skull_strip_steps(volume, device=device)
+    return result.mask, result.flags
+
+
+def _unstripped(volume: Volume) -> np.ndarray:
+    """What is not background: voxels that are not 0 where an image was stripped, else the head."""
+    nonzero = volume.data != 0
+    if np.count_nonzero(nonzero) < 0.6 * nonzero.size:
+        return nonzero
+    bright = volume.data > 0.2 * np.percentile(volume.data[nonzero], 95)
+    head: np.ndarray = ndimage.binary_closing(np.pad(bright, 2), iterations=2)[2:-2, 2:-2, 2:-2]
+    return head
+
+
+def _same_grid(volume: Volume | None, other: Volume) -> bool:
+    """Whether two volumes have their voxels in the same places."""
+    return (
+        volume is not None
+        and volume.shape == other.shape
+        and np.allclose(volume.affine, other.affine, atol=1e-3)
+    )

@@ -1,0 +1,233 @@
+"""What a lesion prediction comes to: pieces, their sizes and sides, and clicks on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import cc3d
+import numpy as np
+
+from strokedx_core.volume import Flag, Volume, to_canonical
+
+__all__ = [
+    "SMALLEST_ML",
+    "Click",
+    "ClickError",
+    "Lesion",
+    "LesionResult",
+    "check_click",
+    "check_threshold",
+    "drop_small",
+]
+
+SMALLEST_ML = 0.02
+"""Volume under which a piece is left out unless somebody clicked it: five voxels of the working
+grid, less than the network tells from noise."""
+
+BOTH_SIDES = 0.1
+"""Share of a lesion across the midline from which it lies on both sides."""
+
+Index = tuple[int, int, int]
+
+
+class ClickError(ValueError):
+    """A click lies outside the image; the message says where the image ends."""
+
+
+@dataclass(frozen=True)
+class Click:
+    """A point that somebody says is lesion, or is not.
+
+    Attributes
+    ----------
+    index : three int
+        Voxel of the first volume's array.
+    positive : bool
+        Whether it is lesion.
+    """
+
+    index: Index
+    positive: bool = True
+
+    def __str__(self) -> str:
+        return ",".join(map(str, self.index)) + (",+" if self.positive else ",-")
+
+
+@dataclass(frozen=True)
+class Lesion:
+    """One piece of a lesion mask.
+
+    Attributes
+    ----------
+    number : int
+        Its label, from 1 for the largest.
+    volume_ml : float
+    side : {"left", "right", "both"}
+        The patient's.
+    centre : three float
+        Centre of mass, RAS millimetres.
+    index : three int
+        The lesion's voxel that is nearest to its centre of mass.
+    """
+
+    number: int
+    volume_ml: float
+    side: str
+    centre: tuple[float, float, float]
+    index: Index
+
+
+@dataclass(frozen=True, eq=False)
+class LesionResult:
+    """Lesions of one case, on the grid of its first volume, and how they came about.
+
+    Attributes
+    ----------
+    probability : ndarray of float32
+    mask : ndarray of bool
+    brain : ndarray of bool
+    volume : Volume
+        The first volume.
+    lesion_type : {"general", "ischemic", "hemorrhagic"}
+    flags : tuple of Flag
+        What to look at. An empty mask is none.
+    device : str
+        Where the network ran.
+    volume_ml : float
+        Of the mask.
+    threshold : float
+    clicks : tuple of Click
+    seconds : dict
+        Time of each step.
+    """
+
+    probability: np.ndarray
+    mask: np.ndarray
+    brain: np.ndarray
+    volume: Volume
+    lesion_type: str
+    flags: tuple[Flag, ...]
+    device: str
+    volume_ml: float
+    threshold: float = 0.5
+    clicks: tuple[Click, ...] = ()
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def lesions(self) -> tuple[Lesion, ...]:
+        """The pieces of the mask that hang together by faces, edges or corners, largest first."""
+        return self._pieces[1]
+
+    def labels(self) -> np.ndarray:
+        """The mask with the number of its lesion at each voxel, 0 elsewhere; int32."""
+        return self._pieces[0]
+
+    def at(self, threshold: float) -> LesionResult:
+        """The result with another threshold, from the kept probability.
+
+        Raises
+        ------
+        ValueError
+            If it does not lie between 0 and 1.
+        """
+        check_threshold(threshold)
+        clicked = [click.index for click in self.clicks if click.positive]
+        mask = drop_small(self.probability >= threshold, self.volume.voxel_ml, clicked)
+        volume_ml = float(np.count_nonzero(mask)) * self.volume.voxel_ml
+        return replace(self, mask=mask, volume_ml=volume_ml, threshold=threshold)
+
+    @cached_property
+    def _pieces(self) -> tuple[np.ndarray, tuple[Lesion, ...]]:
+        found = cc3d.connected_components(self.mask, connectivity=26)
+        count = int(found.max(initial=0))
+        sizes = np.bincount(found.ravel(order="K"), minlength=count + 1)[1:]
+        order = np.argsort(-sizes, kind="stable")
+        numbers = np.zeros(count + 1, np.int32)
+        numbers[1 + order] = np.arange(1, count + 1)
+        labels = numbers[found]
+        boxes = cc3d.statistics(found)["bounding_boxes"] if count else ()
+        midplane = _midplane(self.brain, self.volume.affine)
+        lesions = []
+        for number, old in enumerate(order, start=1):
+            box = boxes[1 + int(old)]
+            voxels = np.argwhere(found[box] == 1 + old) + [edge.start for edge in box]
+            lesions.append(self._lesion(number, voxels, midplane))
+        return labels, tuple(lesions)
+
+    def _lesion(self, number: int, voxels: np.ndarray, midplane: np.ndarray) -> Lesion:
+        middle = voxels.mean(axis=0)
+        x, y, z = voxels[np.argmin(((voxels - middle) ** 2).sum(axis=1))].tolist()
+        linear, origin = self.volume.affine[:3, :3], self.volume.affine[:3, 3]
+        places = voxels @ linear.T + origin
+        right = float(np.mean(places @ midplane[:3] + midplane[3] > 0))
+        side = "right" if right > 1 - BOTH_SIDES else "left" if right < BOTH_SIDES else "both"
+        a, b, c = (linear @ middle + origin).tolist()
+        return Lesion(number, len(voxels) * self.volume.voxel_ml, side, (a, b, c), (x, y, z))
+
+
+def check_threshold(threshold: float) -> None:
+    """Refuse a probability that tells nothing apart."""
+    if not 0 < threshold < 1:
+        raise ValueError(f"threshold must lie between 0 and 1, not {threshold}")
+
+
+def check_click(click: Click, shape: tuple[int, ...]) -> None:
+    """Refuse a click outside of an image.
+
+    Raises
+    ------
+    ClickError
+    """
+    if not all(0 <= at < size for at, size in zip(click.index, shape, strict=True)):
+        last = ",".join(str(size - 1) for size in shape)
+        raise ClickError(f"click {click} lies outside the image, whose voxels are 0,0,0 to {last}")
+
+
+def drop_small(
+    mask: np.ndarray, voxel_ml: float, spared: Sequence[tuple[int, ...]] = ()
+) -> np.ndarray:
+    """Leave out pieces under `SMALLEST_ML`.
+
+    Parameters
+    ----------
+    mask : ndarray of bool
+    voxel_ml : float
+        Volume of a voxel, millilitres.
+    spared : sequence of voxels
+        Pieces that one of these lies in stay however small they are.
+
+    Returns
+    -------
+    ndarray of bool
+        A new array.
+    """
+    pieces = cc3d.connected_components(mask, connectivity=26)
+    sizes = np.bincount(pieces.ravel(order="K"))
+    # A piece of exactly that volume stays, whatever rounding does to it.
+    kept = sizes * voxel_ml > SMALLEST_ML * (1 - 1e-6)
+    kept[[pieces[voxel] for voxel in spared]] = True
+    kept[0] = False
+    cleaned: np.ndarray = kept[pieces]
+    return cleaned
+
+
+def _midplane(brain: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """Plane between the hemispheres: (a, b, c, d), positive where a x + b y + c z + d is right.
+
+    Fitted by least squares to the middles of the brain's rows from left to right, so that a head
+    tilted in the scanner keeps its sides.
+    """
+    canonical, affine_ras = to_canonical(brain, affine)
+    rows = canonical.any(axis=0)
+    if np.count_nonzero(rows) < 100:
+        return np.array([1.0, 0.0, 0.0, 0.0])
+    first = canonical.argmax(axis=0)[rows]
+    last = canonical.shape[0] - 1 - canonical[::-1].argmax(axis=0)[rows]
+    voxels = np.column_stack([(first + last) / 2, *np.nonzero(rows)])
+    width = (last - first + 1).astype(float)
+    places = voxels @ affine_ras[:3, :3].T + affine_ras[:3, 3]
+    design = np.column_stack([places[:, 1:], np.ones(len(places))])
+    # Rows through the middle of the brain say more than those that graze its surface.
+    slopes, *_ = np.linalg.lstsq(design * width[:, None], places[:, 0] * width, rcond=None)
+    return np.array([1.0, *-slopes])
