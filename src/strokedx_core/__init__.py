@@ -14,6 +14,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from strokedx_core.diffusion import adc_from
+    from strokedx_core.inference.clicks import ClickSession
+    from strokedx_core.inference.segment import Click, Lesion, LesionResult, segment_lesions
     from strokedx_core.inference.skull_strip import SkullStripResult, skull_strip
     from strokedx_core.tasks import TASKS, Task
     from strokedx_core.volume import (
@@ -24,26 +27,37 @@ if TYPE_CHECKING:
         read_volume,
         write_image,
         write_mask,
+        write_probability,
     )
 
 __all__ = [
     "TASKS",
+    "Click",
+    "ClickSession",
     "Flag",
+    "Lesion",
+    "LesionResult",
     "SkullStripResult",
     "Task",
     "Volume",
     "VolumeError",
     "__version__",
+    "adc_from",
     "read_mask",
     "read_volume",
+    "segment_lesions",
     "skull_strip",
     "write_image",
     "write_mask",
+    "write_probability",
 ]
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "diffusion": ("adc_from",),
+    "inference.clicks": ("ClickSession",),
+    "inference.segment": ("Click", "Lesion", "LesionResult", "segment_lesions"),
     "inference.skull_strip": ("SkullStripResult", "skull_strip"),
     "tasks": ("TASKS", "Task"),
     "volume": (
@@ -54,6 +68,7 @@ _HOMES = {
         "read_volume",
         "write_image",
         "write_mask",
+        "write_probability",
     ),
 }
 

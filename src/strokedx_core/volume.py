@@ -62,6 +62,7 @@ __all__ = [
     "write_atomically",
     "write_image",
     "write_mask",
+    "write_probability",
 ]
 
 
@@ -290,6 +291,26 @@ def write_image(data: np.ndarray, like: Volume, path: str | os.PathLike[str]) ->
             nearest = np.where(same, like.stored[slab], nearest)
         out[slab] = nearest
     write_file(path, out, like.affine, like.header)
+
+
+def write_probability(probability: np.ndarray, like: Volume, path: str | os.PathLike[str]) -> None:
+    """Write probabilities on the grid of a volume, as float32.
+
+    Parameters
+    ----------
+    probability : ndarray, (i, j, k)
+    like : Volume
+        The volume it belongs to; its geometry is taken over, what it says of its values is not.
+    path : path-like
+        Its ending names the format. Written beside and renamed: never there by half.
+
+    Raises
+    ------
+    VolumeError
+        If the array is on another grid, or the file cannot be written.
+    """
+    _check_shape(path, probability, like)
+    write_file(path, probability.astype(np.float32), like.affine, like.header, describe=False)
 
 
 def _check_shape(path: Any, array: np.ndarray, like: Volume) -> None:

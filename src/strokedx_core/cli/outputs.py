@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["OutputError", "Outputs", "plan", "stem"]
+__all__ = ["OutputError", "Outputs", "check_images", "plan", "stem"]
 
 _SUFFIXES = (".nii.gz", ".nii", ".mgz", ".mgh")
 
@@ -86,8 +86,39 @@ def plan(
             name = stem(source)
             default = folder / f"{name}_mask.nii.gz"
             planned.append(Outputs(source, folder / f"{name}_brain.nii.gz", mask or default))
-    _refuse_losses(planned, report)
+    claims = [(path, str(outputs.source)) for outputs in planned for path in outputs.files]
+    if report is not None:
+        claims.append((report, "the report"))
+    _refuse_losses(sources, claims)
     return planned
+
+
+def check_images(
+    sources: Sequence[Path], images: Mapping[str, Path | None], report: Path | None = None
+) -> None:
+    """Check the image files that a command writes for one case.
+
+    Parameters
+    ----------
+    sources : sequence of Path
+        What the command reads.
+    images : mapping of str to Path
+        What it writes, by the option that names it; None where nothing was asked for.
+    report : Path, optional
+        Another file that it writes.
+
+    Raises
+    ------
+    OutputError
+        If a file has no image's ending, two outputs share a name, or an output is an input.
+    """
+    claims = [(path, option) for option, path in images.items() if path is not None]
+    for path, option in claims:
+        if path.is_dir() or not _suffix(path):
+            raise OutputError(f"{option} takes a file ending in .nii.gz or .nii, not {path}")
+    if report is not None:
+        claims.append((report, "the report"))
+    _refuse_losses(sources, claims)
 
 
 def _key(path: Path) -> str:
@@ -95,12 +126,9 @@ def _key(path: Path) -> str:
     return str(path.resolve()).casefold()
 
 
-def _refuse_losses(planned: Sequence[Outputs], report: Path | None) -> None:
-    inputs = {_key(outputs.source): outputs.source for outputs in planned}
+def _refuse_losses(sources: Sequence[Path], claims: Sequence[tuple[Path, str]]) -> None:
+    inputs = {_key(source) for source in sources}
     written: dict[str, str] = {}
-    claims = [(path, str(outputs.source)) for outputs in planned for path in outputs.files]
-    if report is not None:
-        claims.append((report, "the report"))
     for path, owner in claims:
         key = _key(path)
         if key in inputs:

@@ -159,7 +159,10 @@ class LesionCase:
             drawn.append(draw_clicks(shape, places, device))
         before = torch.from_numpy(self.grid.mask(mask, box)).to(device, torch.float32)
         inputs = torch.cat((self.image[(slice(None), *box)], torch.stack([*drawn, before])))
-        found = run_network(self.network, inputs[None])[0, self.channel] * self.kept[box]
+        # With its mirror image the answer is better, and on processors it comes sooner than alone:
+        # PyTorch leaves a single small patch to its slowest convolution.
+        both = run_network(self.network, torch.stack((inputs, inputs.flip(1))))[:, self.channel]
+        found = (both[0] + both[1].flip(0)) / 2 * self.kept[box]
         return box, found.cpu().numpy()
 
     def _whole(self) -> Box:
