@@ -21,7 +21,16 @@ from strokedx_core.synthesis.contrasts import CONTRASTS, SPLIT, draw_contrast
 from strokedx_core.synthesis.contrasts import NAMES as CLASS_NAMES
 from strokedx_core.synthesis.labels import DISTANCE_STEP, Head
 
-__all__ = ["EPI", "HeadRecipe", "Sample", "generate", "generate_batch"]
+__all__ = [
+    "EPI",
+    "POINTS",
+    "HeadRecipe",
+    "Sample",
+    "generate",
+    "generate_batch",
+    "nearest_index",
+    "positions",
+]
 
 
 @dataclass(frozen=True)
@@ -102,7 +111,7 @@ EPI = ("DWI", "B0", "ADC")
 """Contrasts read out by echo-planar imaging."""
 
 # Points in a voxel (quarters of its width) whose mean is its partial volume.
-_POINTS = ((1, 1, -1), (-1, -1, 1))
+POINTS = ((1, 1, -1), (-1, -1, 1))
 
 
 def _rotation(angles: Sequence[float]) -> Tensor:
@@ -116,7 +125,7 @@ def _rotation(angles: Sequence[float]) -> Tensor:
     return matrix
 
 
-def _positions(
+def positions(
     head: Head, recipe: HeadRecipe, spacing: float, epi: bool, rng: Generator
 ) -> tuple[Tensor, Tensor]:
     """Where in the label map each voxel of the image lies, and the matrix of the affine part."""
@@ -154,7 +163,7 @@ def _positions(
     return place + head.centre.view(3, 1, 1, 1), matrix
 
 
-def _index(place: Tensor, offset: Tensor, shape: torch.Size) -> Tensor:
+def nearest_index(place: Tensor, offset: Tensor, shape: torch.Size) -> Tensor:
     """Flat index of the voxel nearest to each place; beyond the edge, the edge (which is air)."""
     flat = torch.zeros(place[0].numel(), dtype=torch.int, device=place.device)
     for axis, size in enumerate(shape):
@@ -205,7 +214,7 @@ def generate(
     epi = name in EPI or (name == "random" and chance(0.3))
     spacing = recipe.spacing * (1 + uniform(-1, 1, rng) * recipe.spacing_jitter)
     pose = rng if pose_seed is None else Generator().manual_seed(pose_seed)
-    place, matrix = _positions(head, recipe, spacing, epi, pose)
+    place, matrix = positions(head, recipe, spacing, epi, pose)
 
     means, deviations = (values.to(device) for values in draw_contrast(name, rng))
     may_split = torch.tensor([int(c in SPLIT) for c in CLASS_NAMES], device=device, dtype=torch.int)
@@ -216,9 +225,9 @@ def generate(
     split = (field > level).int().view(-1)
     is_hard = torch.tensor([float(c in _HARD) for c in CLASS_NAMES], device=device)
     image, spread, distance, hard = torch.zeros((4, field.numel()), device=device)
-    for point in _POINTS:
+    for point in POINTS:
         offset = matrix @ (torch.tensor(point, device=device) * (0.25 * spacing))
-        index = _index(place, offset, head.classes.shape)
+        index = nearest_index(place, offset, head.classes.shape)
         tissue = head.classes.view(-1).index_select(0, index).int()
         tissue += may_split.index_select(0, tissue) * split
         image += means.index_select(0, tissue)
@@ -226,7 +235,7 @@ def generate(
         distance += head.distance.view(-1).index_select(0, index)
         hard += is_hard.index_select(0, tissue)
     image, spread, distance, hard = (
-        total.div_(len(_POINTS)).view(recipe.shape) for total in (image, spread, distance, hard)
+        total.div_(len(POINTS)).view(recipe.shape) for total in (image, spread, distance, hard)
     )
     distance *= DISTANCE_STEP
 

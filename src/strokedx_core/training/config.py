@@ -95,7 +95,9 @@ class SkullStripConfig(_Strict):
         Gradients are clipped to the norm `clip`.
     ema : float
         Decay of the exponential moving average of the weights, which is what is validated and kept.
-    precision : {"bf16", "float32"}
+    precision : {"auto", "bf16", "float32"}
+        "auto" is bf16 where the device computes in it. A processor that only emulates it is twenty
+        times slower than in float32.
     workers : int
         Processes that make images while the network trains, on CPUs only. None is best where the
         network keeps all cores busy itself.
@@ -124,7 +126,7 @@ class SkullStripConfig(_Strict):
     weight_decay: float = Field(1e-4, ge=0)
     clip: float = Field(1.0, gt=0)
     ema: float = Field(0.999, ge=0, lt=1)
-    precision: Literal["bf16", "float32"] = "bf16"
+    precision: Literal["auto", "bf16", "float32"] = "auto"
     workers: int = Field(0, ge=0)
     start: Path | None = None
     validation: tuple[str, ...] = Field(("seg_19", "seg_20"), min_length=1)

@@ -36,6 +36,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
 
+from strokedx_core.inference.devices import autocast_dtype
 from strokedx_core.nets.unet3d import UNet3D
 from strokedx_core.synthesis.head import generate
 from strokedx_core.synthesis.labels import Head, load_head
@@ -126,7 +127,10 @@ def _validate(
 
 
 def _autocast(config: SkullStripConfig, device: torch.device) -> torch.autocast:
-    return torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16")
+    enabled = config.precision == "bf16"
+    if config.precision == "auto":
+        enabled = autocast_dtype(device) == torch.bfloat16
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
 
 
 def _device(rank: int) -> torch.device:
