@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from scipy import ndimage
 
+from strokedx_core.inference.alignment import find_movement
 from strokedx_core.inference.lesion_case import (
     LesionCase,
     Sequences,
@@ -83,6 +84,12 @@ def automatic_steps(
         brain = _unstripped(first)
     clock.mark("brain")
 
+    if len(sequences) > 1:
+        yield Progress(_STRIPPED, _STEPS, "laying the sequences over each other")
+        sequences, found = _aligned(sequences, brain)
+        flags += found
+    clock.mark("alignment")
+
     name = weights or TASKS["lesion"].default_weights
     inside = brain
 
@@ -144,6 +151,37 @@ def _find_brain(
     volume = replace(case[there[0]], flags=())
     result = yield from skull_strip_steps(volume, device=device)
     return result.mask, result.flags
+
+
+def _aligned(
+    case: Mapping[str, Volume], brain: np.ndarray
+) -> tuple[dict[str, Volume], tuple[Flag, ...]]:
+    """Move what does not lie on the first volume; volumes that share a grid move together."""
+    (reference, first), *others = case.items()
+    moved, flags = {reference: first}, []
+    groups: list[list[str]] = []
+    for modality, volume in others:
+        group = next((names for names in groups if _same_grid(case[names[0]], volume)), None)
+        if _same_grid(first, volume):
+            moved[modality] = volume
+        elif group is None:
+            groups.append([modality])
+        else:
+            group.append(modality)
+    for names in groups:
+        # Of a diffusion series, the map says least of where the brain ends.
+        leader = min(names, key=STRIP_ORDER.index)
+        movement = find_movement(first, case[leader], brain)
+        for name in names:
+            moved[name] = case[name]
+            if movement is not None:
+                moved[name] = replace(case[name], affine=movement.matrix @ case[name].affine)
+                said = (
+                    f"{name}: moved by {movement.displacement_mm:.1f} mm and "
+                    f"{movement.degrees:.1f}° to lie on the {reference}"
+                )
+                flags.append(Flag("aligned", said))
+    return {modality: moved[modality] for modality in case}, tuple(flags)
 
 
 def _unstripped(volume: Volume) -> np.ndarray:
