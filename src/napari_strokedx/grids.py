@@ -95,6 +95,21 @@ class Grid:
         """Native axes to layer axes; a view where possible."""
         return np.flip(to_canonical(data, self.affine)[0].T) if self.ours else data
 
+    def native_index(self, shape: Sequence[int]) -> np.ndarray:
+        """Layer index to native index, (4, 4), of a layer of this shape."""
+        native_shape = self.to_native(np.broadcast_to(np.uint8(0), shape)).shape
+        matrix = np.zeros((4, 4))
+        matrix[3, 3] = 1
+        for row, size in enumerate(native_shape):
+            along = np.arange(size).reshape([-1 if axis == row else 1 for axis in range(3)])
+            places = self.to_layer(np.broadcast_to(along, native_shape))
+            matrix[row, 3] = places[0, 0, 0]
+            matrix[row, :3] = np.sign(places.strides)
+        # Along axes of one voxel any direction is right.
+        for missing in np.flatnonzero(~matrix[:3, :3].any(axis=1)):
+            matrix[missing, np.flatnonzero(~matrix[:3, :3].any(axis=0))[0]] = 1
+        return matrix
+
 
 def _display(affine: np.ndarray, shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     """Scale and translate, in mm, of the layer that shows a native grid."""

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_strokedx.grids import Grid, grid_of
-from napari_strokedx.placement import spatial_keywords
+from napari_strokedx.placement import spatial_keywords, world_matrix
 from strokedx_core.volume import Volume, VolumeError, volume_from_array
 
 if TYPE_CHECKING:
-    from napari.layers import Image
+    from napari.layers import Image, Labels
 
-__all__ = ["Source", "check_layer", "layer_source"]
+__all__ = ["Source", "check_layer", "index_between", "labels_source", "layer_source"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +92,23 @@ def layer_source(
         As `check_layer` and `grid_of`.
     """
     check_layer(layer)
+    look = {"colormap": layer.colormap, "contrast_limits": tuple(layer.contrast_limits)}
+    return _source(layer, point, orientation, look)
+
+
+def labels_source(layer: Labels, *, point: Sequence[float] | None = None) -> Source:
+    """Take down a Labels layer; parameters and errors are those of `layer_source`."""
+    if layer.ndim < 3:
+        raise VolumeError(f"{layer.name}: {layer.ndim}-D labels, where a volume (3-D) is needed")
+    return _source(layer, point, None, {})
+
+
+def _source(
+    layer: Image | Labels,
+    point: Sequence[float] | None,
+    orientation: str | None,
+    look: dict[str, Any],
+) -> Source:
     _, meta, _ = layer.as_layer_data_tuple()
     array = layer.data[0] if layer.multiscale else layer.data
     keywords = spatial_keywords(meta)
@@ -106,5 +123,21 @@ def layer_source(
         array=array,
         grid=grid_of(meta, array.shape, orientation=orientation),
         keywords=keywords,
-        look={"colormap": layer.colormap, "contrast_limits": tuple(layer.contrast_limits)},
+        look=look,
     )
+
+
+def index_between(source: Source, target: Source) -> np.ndarray:
+    """Layer index of one to layer index of the other, (4, 4), of what lies in the same place.
+
+    Layers with their true geometry are brought together by that; for others it counts how they lie
+    over each other in the viewer.
+    """
+    ways = []
+    for one in (source, target):
+        if source.grid.ours and target.grid.ours:
+            ways.append(one.grid.affine @ one.grid.native_index(one.array.shape))
+        else:
+            ways.append(world_matrix(one.keywords))
+    matrix: np.ndarray = np.linalg.inv(ways[1]) @ ways[0]
+    return matrix

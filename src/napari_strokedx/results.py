@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from napari_strokedx.layers import Source
 
-__all__ = ["find_result", "is_result", "kept_flag", "show_result"]
+__all__ = ["find_result", "is_result", "kept_flag", "renew", "show_result"]
 
 _PLACE = ("scale", "translate", "rotate", "shear", "affine")
 
@@ -95,6 +95,13 @@ def find_result(
             return layer, None
         kept = kept or layer
     return None, kept
+
+
+def renew(layer: Layer, data: np.ndarray) -> None:
+    """Give a result layer the voxels that another setting leads to."""
+    layer.data = data
+    noted = {**_noted(layer), "checksum": _checksum(data)}
+    layer.metadata = {**layer.metadata, METADATA_KEY: noted}
 
 
 def kept_flag(kept: Layer | None) -> tuple[Flag, ...]:

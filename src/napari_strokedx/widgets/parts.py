@@ -33,6 +33,7 @@ __all__ = [
     "LayerBox",
     "OrientationBox",
     "TextLabel",
+    "counted",
     "device_text",
     "sentence",
 ]
@@ -135,6 +136,11 @@ class OrientationBox(ChoiceBox):
 def device_text(device: str) -> str:
     """Return a device in words."""
     return _DEVICES.get(device.split(":")[0], device)
+
+
+def counted(number: int, noun: str) -> str:
+    """Return "no lesion", "1 lesion" or "2 lesions"."""
+    return f"{number or 'no'} {noun}{'s' if number > 1 else ''}"
 
 
 def sentence(text: str) -> str:
