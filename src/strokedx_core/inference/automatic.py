@@ -24,6 +24,7 @@ from strokedx_core.inference.lesions import (
     check_threshold,
     drop_small,
 )
+from strokedx_core.inference.plausibility import modality_flags
 from strokedx_core.inference.prediction import Clock, Progress, on_device, within
 from strokedx_core.inference.skull_strip import skull_strip_steps
 from strokedx_core.tasks import LESION_TYPES, TASKS
@@ -107,7 +108,7 @@ def automatic_steps(
 
     steps = within(on_device(device, predict), _STRIPPED, _STEPS, _STEPS)
     (case, probability), ran_on, notes = yield from steps
-    flags += notes
+    flags += (*notes, *modality_flags(sequences, case))
     mask = drop_small(probability >= threshold, first.voxel_ml) if start is None else start
     clock.mark("mask")
     result = LesionResult(

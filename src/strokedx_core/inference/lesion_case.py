@@ -102,6 +102,8 @@ class LesionCase:
     network : UNet3D
     channel : int
         Output of the network for the lesion type.
+    levels : mapping of str to float
+        Median of the brain by modality, before normalising.
     """
 
     volume: Volume
@@ -111,6 +113,7 @@ class LesionCase:
     kept: Tensor
     network: UNet3D
     channel: int
+    levels: Mapping[str, float]
 
     def predict(self) -> Generator[Progress, None, np.ndarray]:
         """Probability of the whole case without clicks: float32, native, 0 away from the brain."""
@@ -204,14 +207,16 @@ def place_on_grid(
     inside = grid.mask(brain)
     seen = _grown(inside, SEEN_MM / spacing)
     image = np.zeros((len(MODALITIES), *grid.shape), np.float32)
+    levels = {}
     for modality, volume in case.items():
         placed = grid.image(volume.data, volume.affine) * seen
         scaled = normalise_brain(torch.from_numpy(placed), torch.from_numpy(inside))
         image[MODALITIES.index(modality)] = scaled.numpy()
+        levels[modality] = float(np.median(placed[inside])) if inside.any() else 0.0
     kept = torch.from_numpy(_grown(inside, KEPT_MM / spacing)).to(device)
     channel = LESION_TYPES.index(lesion_type)
     return LesionCase(
-        first, brain, grid, torch.from_numpy(image).to(device), kept, network, channel
+        first, brain, grid, torch.from_numpy(image).to(device), kept, network, channel, levels
     )
 
 
