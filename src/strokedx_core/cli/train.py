@@ -16,52 +16,77 @@ app = typer.Typer(
 )
 
 
-@app.callback()
-def _tasks() -> None:
-    """Keep the task's name on the command line while there is one task."""
+HeadLabels = Annotated[
+    Path,
+    typer.Option(
+        metavar="DIR",
+        help="Whole-head label maps in FreeSurfer numbers, 1 mm: .nii, .nii.gz, .mgz.",
+    ),
+]
+Out = Annotated[
+    Path,
+    typer.Option(metavar="RUN", help="Run folder: checkpoints, curves, slices, weights and card."),
+]
+Config = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE.toml", help="Recipe; without it, that of the weights that ship."),
+]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress bar.")]
 
 
 @app.command("skull-strip")
 def skull_strip(
-    head_labels: Annotated[
-        Path,
-        typer.Option(
-            metavar="DIR",
-            help="Whole-head label maps in FreeSurfer numbers, 1 mm: .nii, .nii.gz, .mgz.",
-        ),
-    ],
-    out: Annotated[
-        Path,
-        typer.Option(
-            metavar="RUN", help="Run folder: checkpoints, curves, slices, weights and card."
-        ),
-    ],
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE.toml", help="Recipe; without it, that of the weights that ship."
-        ),
-    ] = None,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress bar.")] = False,
+    head_labels: HeadLabels, out: Out, config: Config = None, quiet: Quiet = False
 ) -> None:
     """Train skull stripping on images generated from label maps.
 
     Needs no scans. On several processors or GPUs, run it with torchrun:
     torchrun --nproc-per-node N -m strokedx_core.training.segmentation, with the same options.
     """
-    if not head_labels.is_dir():
-        typer.echo(f"Error: {head_labels}: no such folder", err=True)
-        raise typer.Exit(2)
+    weights = _train("skull-strip", {"head-labels": head_labels}, out, config, quiet)
+    typer.echo(f"use them with: strokedx skull-strip SCAN -o BRAIN --weights {weights}")
+
+
+@app.command("lesion")
+def lesion(
+    head_labels: HeadLabels,
+    lesion_masks: Annotated[
+        Path,
+        typer.Option(metavar="DIR", help="Lesion masks in MNI152 space, 1 mm: .nii, .nii.gz."),
+    ],
+    out: Out,
+    config: Config = None,
+    quiet: Quiet = False,
+) -> None:
+    """Train stroke lesions, and clicks on them, on simulated strokes.
+
+    Needs no scans: heads come from label maps, infarcts take their shape from drawn masks. On
+    several processors or GPUs, run it with torchrun: torchrun --nproc-per-node N -m
+    strokedx_core.training.segmentation --task lesion, with the same options.
+    """
+    folders = {"head-labels": head_labels, "lesion-masks": lesion_masks}
+    weights = _train("lesion", folders, out, config, quiet)
+    typer.echo(f"use them with: strokedx segment --dwi SCAN -o LESION --weights {weights}")
+
+
+def _train(
+    task: str, folders: dict[str, Path], out: Path, config: Path | None, quiet: bool
+) -> Path:
+    """Train, and say where the weights are; errors in words, with exit code 2."""
+    for folder in folders.values():
+        if not folder.is_dir():
+            typer.echo(f"Error: {folder}: no such folder", err=True)
+            raise typer.Exit(2)
     if out.exists() and not out.is_dir():
         typer.echo(f"Error: {out}: not a folder", err=True)
         raise typer.Exit(2)
-    from strokedx_core.training.config import DEFAULT_RECIPE, ConfigError, read_config
+    from strokedx_core.training.config import RECIPES, ConfigError, read_config
 
     try:
-        recipe = read_config(config or DEFAULT_RECIPE)
+        recipe = read_config(config or RECIPES[task], task)
         from strokedx_core.training.segmentation import train
 
-        weights = train(recipe, head_labels, out, quiet=quiet)
+        weights = train(recipe, folders, out, quiet=quiet)
     except ConfigError as error:
         typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(2) from None
@@ -69,4 +94,4 @@ def skull_strip(
         typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(1) from None
     typer.echo(f"weights: {weights}\ncard:    {weights.with_suffix('.toml')}")
-    typer.echo(f"use them with: strokedx skull-strip SCAN -o BRAIN --weights {weights}")
+    return weights

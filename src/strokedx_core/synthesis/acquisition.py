@@ -29,6 +29,9 @@ def add_lesions(image: Tensor, distance: Tensor, means: Tensor, rng: Generator) 
     white = means[CLASS_NAMES.index("white")]
     fluid = means[CLASS_NAMES.index("csf")]
     level = fluid if uniform(0, 1, rng) < 0.4 else white * uniform(0.2, 2.2, rng)
+    if uniform(0, 1, rng) < 0.35:
+        # A fresh infarct on DWI outshines everything else in the head.
+        level = white * uniform(1.5, 6, rng)
     keep = uniform(0, 0.6, rng)
     return torch.where(where, keep * image + (1 - keep) * level, image)
 

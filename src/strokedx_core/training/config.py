@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import (
@@ -20,11 +20,23 @@ from pydantic import (
 from strokedx_core.nets.unet3d import UNet3D
 from strokedx_core.synthesis.contrasts import CONTRASTS
 from strokedx_core.synthesis.head import HeadRecipe
+from strokedx_core.synthesis.stroke import KINDS, StrokeRecipe
+from strokedx_core.tasks import MODALITIES
 
-__all__ = ["DEFAULT_RECIPE", "ConfigError", "SkullStripConfig", "read_config"]
+__all__ = [
+    "RECIPES",
+    "ConfigError",
+    "LesionConfig",
+    "SkullStripConfig",
+    "TrainingConfig",
+    "read_config",
+]
 
-DEFAULT_RECIPE = Path(__file__).parent / "recipes" / "skull_strip.toml"
-"""Configuration with which the weights that ship were trained."""
+RECIPES = {
+    "skull-strip": Path(__file__).parent / "recipes" / "skull_strip.toml",
+    "lesion": Path(__file__).parent / "recipes" / "lesion.toml",
+}
+"""Task → configuration with which the weights that ship are trained."""
 
 
 class ConfigError(ValueError):
@@ -77,8 +89,8 @@ class DataConfig(_Strict):
     use: str = "anatomy that training images were generated from; no scan was trained on"
 
 
-class SkullStripConfig(_Strict):
-    """Everything that decides what `strokedx train skull-strip` produces.
+class TrainingConfig(_Strict):
+    """What every training is told.
 
     Attributes
     ----------
@@ -106,11 +118,11 @@ class SkullStripConfig(_Strict):
     validation : tuple of str
         Names of the label maps held out.
     validation_images : int
-        Images for each held-out head and contrast.
+        Images for each held-out head and each thing validated.
     grids : tuple of GridConfig
         In the order in which inference passes over them: whole head first.
     generator : dict
-        Fields of `synthesis.head.HeadRecipe` other than the grid.
+        Fields of the task's generator recipe other than the grid.
     data : tuple of DataConfig
         What is trained on and under which licences, for the card.
     """
@@ -131,32 +143,34 @@ class SkullStripConfig(_Strict):
     start: Path | None = None
     validation: tuple[str, ...] = Field(("seg_19", "seg_20"), min_length=1)
     validation_images: int = Field(2, gt=0)
-    validation_contrasts: tuple[str, ...] = Field(
-        ("T1W", "T2W", "FLAIR", "DWI", "ADC", "random"), min_length=1
-    )
     network: NetworkConfig = NetworkConfig()
     grids: tuple[GridConfig, ...] = Field((GridConfig(),), min_length=1)
     generator: dict[str, Any] = Field(default_factory=dict)
     data: tuple[DataConfig, ...] = ()
 
+    task: ClassVar[str]
+    channels: ClassVar[tuple[int, int]]
+    generator_recipe: ClassVar[type[HeadRecipe]]
+
     @model_validator(mode="after")
-    def _fits(self) -> SkullStripConfig:
-        unknown = set(self.validation_contrasts) - set(CONTRASTS)
-        if unknown:
-            raise ValueError(f"validation_contrasts: unknown {sorted(unknown)}")
-        known = {f.name for f in dataclasses.fields(HeadRecipe)} - {"shape", "spacing", "shift"}
+    def _fits(self) -> Self:
+        recipe = self.generator_recipe
+        known = {f.name for f in dataclasses.fields(recipe)} - {"shape", "spacing", "shift"}
         unknown = set(self.generator) - known
         if unknown:
             raise ValueError(f"generator: unknown keys {sorted(unknown)}; known: {sorted(known)}")
         try:
-            TypeAdapter(HeadRecipe).validate_python(self.generator)
+            TypeAdapter(recipe).validate_python(self.generator)
         except ValidationError as error:
             raise ValueError(f"generator: {_reasons(error)}") from error
         unknown = set(self.generator.get("modalities", {})) - set(CONTRASTS)
         if unknown:
             raise ValueError(f"generator.modalities: unknown {sorted(unknown)}")
-        if (self.network.in_channels, self.network.out_channels) != (1, 1):
-            raise ValueError("network: skull stripping takes one channel and gives one")
+        if (self.network.in_channels, self.network.out_channels) != self.channels:
+            raise ValueError(
+                f"network: {self.task} takes {self.channels[0]} channels and gives "
+                f"{self.channels[1]}"
+            )
         with torch.device("meta"):
             try:
                 divisor = UNet3D(**self.network.model_dump()).divisor
@@ -172,9 +186,77 @@ class SkullStripConfig(_Strict):
 
     def recipe(self, grid: GridConfig) -> HeadRecipe:
         """The generator's recipe on one of the grids."""
-        return HeadRecipe(
+        return self.generator_recipe(
             shape=grid.shape, spacing=grid.spacing, shift=grid.shift, **self.generator
         )
+
+
+class SkullStripConfig(TrainingConfig):
+    """Everything that decides what `strokedx train skull-strip` produces.
+
+    Attributes
+    ----------
+    validation_contrasts : tuple of str
+        Contrasts that are validated.
+    """
+
+    validation_contrasts: tuple[str, ...] = Field(
+        ("T1W", "T2W", "FLAIR", "DWI", "ADC", "random"), min_length=1
+    )
+
+    task = "skull-strip"
+    channels = (1, 1)
+    generator_recipe = HeadRecipe
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        unknown = set(self.validation_contrasts) - set(CONTRASTS)
+        if unknown:
+            raise ValueError(f"validation_contrasts: unknown {sorted(unknown)}")
+        return self
+
+
+class LesionConfig(TrainingConfig):
+    """Everything that decides what `strokedx train lesion` produces.
+
+    Attributes
+    ----------
+    clicks : float
+        Share of images that come with clicks on the network's own errors.
+    most_clicks : int
+        Clicks an image comes with, at most.
+    validation_sets : tuple of tuple of str
+        Sequences that are validated together.
+    validation_shapes : str
+        Ending of the names of the lesion masks held out, before the last underscore.
+    """
+
+    network: NetworkConfig = NetworkConfig(in_channels=10, out_channels=3)
+    clicks: float = Field(0.5, ge=0, le=1)
+    most_clicks: int = Field(5, ge=1)
+    validation_sets: tuple[tuple[str, ...], ...] = Field(
+        (("DWI", "ADC"), ("DWI", "B0"), ("FLAIR",), ("T1W",), ("T2W", "FLAIR", "SWI")),
+        min_length=1,
+    )
+    validation_shapes: str = "0"
+
+    task = "lesion"
+    channels = (10, 3)
+    generator_recipe = StrokeRecipe
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        unknown = {name for names in self.validation_sets for name in names} - set(MODALITIES)
+        if unknown or not all(self.validation_sets):
+            raise ValueError(f"validation_sets: unknown {sorted(unknown)}")
+        unknown = set(self.generator.get("kinds", {})) - set(KINDS)
+        if unknown:
+            raise ValueError(f"generator.kinds: unknown {sorted(unknown)}")
+        return self
+
+
+CONFIGS: dict[str, type[TrainingConfig]] = {c.task: c for c in (SkullStripConfig, LesionConfig)}
+"""Task → what its training is told."""
 
 
 def _reasons(error: ValidationError) -> str:
@@ -183,8 +265,8 @@ def _reasons(error: ValidationError) -> str:
     )
 
 
-def read_config(path: Path | str) -> SkullStripConfig:
-    """Read and check a configuration file.
+def read_config(path: Path | str, task: str = "skull-strip") -> TrainingConfig:
+    """Read and check a configuration file of a task.
 
     Raises
     ------
@@ -195,7 +277,7 @@ def read_config(path: Path | str) -> SkullStripConfig:
     try:
         with path.open("rb") as file:
             values = tomllib.load(file)
-        return SkullStripConfig(**values)
+        return CONFIGS[task](**values)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

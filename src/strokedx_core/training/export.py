@@ -14,6 +14,23 @@ from strokedx_core.weights import write_weights
 
 __all__ = ["export_run"]
 
+_WORDS = {
+    "skull-strip": (
+        "Brain extraction on any MR contrast, with or without the skull",
+        "Brain masks of adult heads on T1W, T2W, FLAIR, DWI, B0, ADC and SWI scans.",
+        "Trained on adult anatomy without tumours or surgery. Scans must be stored with an "
+        "orientation that is roughly right.",
+    ),
+    "lesion": (
+        "Stroke lesions on any subset of T1W, T2W, FLAIR, DWI, B0, ADC and SWI, with clicks",
+        "Masks of stroke lesions of adults: general, ischemic, hemorrhagic.",
+        "Trained on simulated strokes in adult anatomy without tumours or surgery. No real "
+        "haemorrhage was ever seen, in training or validation: hemorrhagic masks are validated on "
+        "simulated blood alone.",
+    ),
+}
+"""Task → title, use and limits for the card."""
+
 UNSTATED = {"name": "label maps of the person who trained", "licence": "not stated"}
 
 
@@ -62,10 +79,12 @@ def export_run(
     recipe = {key: value for key, value in config.items() if value is not None and key != "data"}
     if "start" in recipe:
         recipe["start"] = Path(recipe["start"]).name
+    task = best.get("task", "skull-strip")
+    title, use, limits = _WORDS[task]
     card = {
         "name": name or target.stem,
-        "task": "skull-strip",
-        "title": "Brain extraction on any MR contrast, with or without the skull",
+        "task": task,
+        "title": title,
         "architecture": config["network"],
         "input": {"spacings_mm": [grid["spacing"] for grid in config["grids"]]},
         "training": {
@@ -76,12 +95,7 @@ def export_run(
         },
         "data": [dict(entry) for entry in data or config.get("data") or [UNSTATED]],
         "results": {"validation Dice, held-out label maps, working grid": best["scores"]},
-        "use": {
-            "intended": "Research use only: not a medical device. Brain masks of adult heads on "
-            "T1W, T2W, FLAIR, DWI, B0, ADC and SWI scans.",
-            "limits": "Trained on adult anatomy without tumours or surgery. Scans must be stored "
-            "with an orientation that is roughly right.",
-        },
+        "use": {"intended": f"Research use only: not a medical device. {use}", "limits": limits},
     }
     write_weights(best["model"], card, target)
     return target

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from strokedx_core.training.config import SkullStripConfig
+from strokedx_core.training.config import TrainingConfig
 from strokedx_core.volume import write_atomically
 
 __all__ = ["Picture", "RunLog", "draw_slices"]
@@ -24,7 +24,7 @@ class RunLog:
     ----------
     out : Path
         Run folder.
-    config : SkullStripConfig
+    config : TrainingConfig
     step : int
         Steps done already; what was logged beyond them is forgotten.
     losses : list of float
@@ -34,7 +34,7 @@ class RunLog:
     """
 
     def __init__(
-        self, out: Path, config: SkullStripConfig, step: int, losses: list[float], quiet: bool
+        self, out: Path, config: TrainingConfig, step: int, losses: list[float], quiet: bool
     ) -> None:
         from rich.progress import (
             BarColumn,

@@ -1,4 +1,4 @@
-"""Train a U-Net to find the brain in generated heads: the whole loop, top to bottom.
+"""Train a U-Net on generated heads: the whole loop, top to bottom, for every task.
 
 One process, CPU or GPU:
 
@@ -9,7 +9,8 @@ Several processes (a GPU each where there are GPUs, gloo on CPUs):
     torchrun --nproc-per-node 4 -m strokedx_core.training.segmentation \
         --head-labels DIR --config recipe.toml --out runs/skull-strip
 
-Without --config, the recipe of the weights that ship is used.
+Without --config, the recipe of the weights that ship is used. Lesions: `--task lesion
+--lesion-masks DIR` besides.
 
 A run that was stopped, however abruptly, goes on from its last checkpoint when the same command is
 given again, and ends with the same weights as if it had never stopped: every image depends on the
@@ -24,31 +25,29 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
-from monai.losses.dice import DiceLoss
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
 
 from strokedx_core.inference.devices import autocast_dtype
 from strokedx_core.nets.unet3d import UNet3D
-from strokedx_core.synthesis.head import generate
-from strokedx_core.synthesis.labels import Head, load_head
 from strokedx_core.training.checkpoint import load_checkpoint, save_checkpoint
 from strokedx_core.training.config import (
-    DEFAULT_RECIPE,
+    CONFIGS,
+    RECIPES,
     ConfigError,
     GridConfig,
-    SkullStripConfig,
+    TrainingConfig,
     read_config,
 )
 from strokedx_core.training.export import export_run
+from strokedx_core.training.problems import Problem, problem_of
 from strokedx_core.training.run_log import Picture, RunLog
 from strokedx_core.weights import WeightsError, load_network
 
@@ -58,30 +57,26 @@ __all__ = ["train"]
 class _Images(Dataset[tuple[Tensor, Tensor]]):
     """Training images by number: image n is the same whoever asks for it, and when."""
 
-    def __init__(self, config: SkullStripConfig, heads: list[Head], numbers: range) -> None:
-        self.config, self.heads, self.numbers = config, heads, numbers
+    def __init__(self, problem: Problem, numbers: range) -> None:
+        self.problem, self.numbers = problem, numbers
 
     def __len__(self) -> int:
         return len(self.numbers)
 
     def __getitem__(self, item: int) -> tuple[Tensor, Tensor]:
         number = self.numbers[item]
-        seed = (self.config.seed << 40) + number
-        rng = torch.Generator().manual_seed(seed)
         # One grid a step, so that the images of a batch can be stacked.
-        grid = _grid_of_step(self.config, number // self.config.batch)
-        head = self.heads[int(torch.randint(len(self.heads), (), generator=rng))]
-        sample = generate(head, seed, recipe=self.config.recipe(grid))
-        return sample.image[None], sample.target[None]
+        grid = _grid_of_step(self.problem.config, number // self.problem.config.batch)
+        return self.problem.training(number, grid)
 
 
-def _grid_of_step(config: SkullStripConfig, step: int) -> GridConfig:
+def _grid_of_step(config: TrainingConfig, step: int) -> GridConfig:
     shares = torch.tensor([grid.share for grid in config.grids])
     rng = torch.Generator().manual_seed((config.seed << 40) + (1 << 39) + step)
     return config.grids[int(torch.multinomial(shares, 1, generator=rng))]
 
 
-def _learning_rate(config: SkullStripConfig, step: int) -> float:
+def _learning_rate(config: TrainingConfig, step: int) -> float:
     if step < config.warmup:
         return config.learning_rate * (step + 1) / config.warmup
     done = (step - config.warmup) / max(1, config.steps - config.warmup)
@@ -98,35 +93,32 @@ def _follow(average: torch.nn.Module, model: torch.nn.Module, decay: float) -> N
 
 
 def _validate(
-    model: torch.nn.Module, config: SkullStripConfig, heads: list[Head], device: torch.device
+    model: torch.nn.Module, problem: Problem, device: torch.device
 ) -> tuple[dict[str, float], list[Picture]]:
-    """Dice of each contrast and grid on held-out heads, and the images to look at."""
+    """Dice by title on validation images, and the images to look at."""
+    config = problem.config
     scores: dict[str, list[float]] = {}
     pictures = []
     model.eval()
     for grid in config.grids:
-        recipe = config.recipe(grid)
-        for contrast in config.validation_contrasts:
-            for head_number, head in enumerate(heads):
-                for image_number in range(config.validation_images):
-                    seed = 1_000_003 * (head_number + 1) + image_number
-                    sample = generate(head, seed, contrast=contrast, recipe=recipe)
-                    with torch.no_grad(), _autocast(config, device):
-                        logits = model(sample.image[None, None])
-                    found, truth = logits[0, 0].float() > 0, sample.target > 0.5
-                    total = int(found.sum() + truth.sum())
-                    dice = 2 * int((found & truth).sum()) / total if total else 1.0
-                    scores.setdefault(f"{contrast} {grid.spacing} mm", []).append(dice)
-                    if image_number == head_number == 0:
-                        title = f"{contrast} {grid.spacing} mm, Dice {dice:.3f}"
-                        pictures.append((title, sample.image, sample.target, logits[0, 0].float()))
+        for trial in problem.trials(grid):
+            with torch.no_grad(), _autocast(config, device):
+                logits = model(trial.image[None])[0].float()
+            found, truth = logits > 0, trial.target > 0.5
+            total = int(found.sum() + truth.sum())
+            dice = 2 * int((found & truth).sum()) / total if total else 1.0
+            if trial.title not in scores:
+                title = f"{trial.title}, Dice {dice:.3f}"
+                image = trial.image[trial.shown]
+                pictures.append((title, image, trial.target[0], logits[0]))
+            scores.setdefault(trial.title, []).append(dice)
     model.train()
     every = [dice for values in scores.values() for dice in values]
     summary = {name: sum(values) / len(values) for name, values in scores.items()}
     return {"mean": sum(every) / len(every), "worst": min(every)} | summary, pictures
 
 
-def _autocast(config: SkullStripConfig, device: torch.device) -> torch.autocast:
+def _autocast(config: TrainingConfig, device: torch.device) -> torch.autocast:
     enabled = config.precision == "bf16"
     if config.precision == "auto":
         enabled = autocast_dtype(device) == torch.bfloat16
@@ -139,40 +131,36 @@ def _device(rank: int) -> torch.device:
     return torch.device("cpu")
 
 
-def _heads(folder: Path, config: SkullStripConfig, cache: Path) -> tuple[list[Head], list[Head]]:
-    paths = sorted(p for p in folder.glob("*") if p.name.endswith((".nii", ".nii.gz", ".mgz")))
-    names = {path.name.split(".")[0]: path for path in paths}
-    missing = [name for name in config.validation if name not in names]
-    if missing:
-        raise ConfigError(
-            f"{folder}: validation asks for {', '.join(missing)}; "
-            f"found {', '.join(names) or 'no label maps (.nii, .nii.gz, .mgz)'}"
-        )
-    try:
-        heads = {name: load_head(path, cache) for name, path in names.items()}
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-    held_out = [heads.pop(name) for name in config.validation]
-    if not heads:
-        raise ConfigError(f"{folder}: no label map is left to train on beside those held out")
-    return list(heads.values()), held_out
-
-
-def _network(config: SkullStripConfig, device: torch.device) -> UNet3D:
+def _network(config: TrainingConfig, device: torch.device) -> UNet3D:
     network = UNet3D(**config.network.model_dump()).to(device)
     # A second call, because the overloads of `to` do not name both.
     network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     return network
 
 
-def train(config: SkullStripConfig, head_labels: Path, out: Path, *, quiet: bool = False) -> Path:
+def _start_from(model: UNet3D, other: UNet3D) -> None:
+    """Take over other weights; layers that have another number of channels at the ends stay new."""
+    if {**model.config, "in_channels": 0, "out_channels": 0} != {
+        **other.config,
+        "in_channels": 0,
+        "out_channels": 0,
+    }:
+        raise ConfigError("start: the network is built differently")
+    mine = model.state_dict()
+    fitting = {k: v for k, v in other.state_dict().items() if v.shape == mine[k].shape}
+    model.load_state_dict(mine | fitting)
+
+
+def train(
+    config: TrainingConfig, folders: Mapping[str, Path], out: Path, *, quiet: bool = False
+) -> Path:
     """Train until `config.steps`, from the run's checkpoint where there is one.
 
     Parameters
     ----------
-    config : SkullStripConfig
-    head_labels : Path
-        Folder of whole-head label maps.
+    config : TrainingConfig
+    folders : mapping of str to Path
+        "head-labels": whole-head label maps; for lesions, "lesion-masks" too.
     out : Path
         Run folder: `last.pt` (everything needed to go on), `best.pt` (averaged weights with the
         best mean validation Dice), `epochs/` (averaged weights after each epoch), `metrics.csv`,
@@ -189,7 +177,7 @@ def train(config: SkullStripConfig, head_labels: Path, out: Path, *, quiet: bool
     Raises
     ------
     ConfigError
-        If the folder lacks label maps or holds something else, the weights to start from do not
+        If a folder lacks what is needed or holds something else, the weights to start from do not
         fit, or the run folder belongs to another configuration.
     FloatingPointError
         If the loss is no longer a number.
@@ -206,13 +194,11 @@ def train(config: SkullStripConfig, head_labels: Path, out: Path, *, quiet: bool
     out.mkdir(parents=True, exist_ok=True)
     if main:
         # Prepare the cache once; the other processes then only read it.
-        _heads(head_labels, config, out / "cache")
+        problem = problem_of(config, folders, out / "cache", device)
     if world > 1:
         dist.barrier()
-    heads, held_out = _heads(head_labels, config, out / "cache")
-    if device.type == "cuda":
-        heads = [head.to(device) for head in heads]
-        held_out = [head.to(device) for head in held_out]
+    if not main:
+        problem = problem_of(config, folders, out / "cache", device)
 
     torch.manual_seed(config.seed)
     model, average = _network(config, device), _network(config, device)
@@ -233,12 +219,11 @@ def train(config: SkullStripConfig, head_labels: Path, out: Path, *, quiet: bool
     else:
         if config.start is not None:
             try:
-                model.load_state_dict(load_network(config.start).state_dict())
+                _start_from(model, load_network(config.start))
             except (WeightsError, RuntimeError) as error:
                 raise ConfigError(f"start: {error}") from error
         average.load_state_dict(model.state_dict())
     wrapped = DistributedDataParallel(model) if world > 1 else model
-    dice_loss = DiceLoss(sigmoid=True)
 
     share = config.batch // world
     numbers = range(step * config.batch, config.steps * config.batch)
@@ -248,7 +233,7 @@ def train(config: SkullStripConfig, head_labels: Path, out: Path, *, quiet: bool
     workers = 0 if device.type == "cuda" else config.workers
     batches: Iterator[Any] = iter(
         DataLoader(
-            _Images(config, heads, mine),
+            _Images(problem, mine),
             batch_size=share,
             num_workers=workers,
             prefetch_factor=4 if workers else None,
@@ -263,9 +248,10 @@ def train(config: SkullStripConfig, head_labels: Path, out: Path, *, quiet: bool
             for group in optimizer.param_groups:
                 group["lr"] = _learning_rate(config, step)
             with _autocast(config, device):
+                drawn = range(step * config.batch + rank, (step + 1) * config.batch, world)
+                image = problem.prompt(model, image, target, drawn)
                 logits = wrapped(image.contiguous(memory_format=torch.channels_last_3d))
-            logits = logits.float()
-            loss = dice_loss(logits, target) + F.binary_cross_entropy_with_logits(logits, target)
+            loss = problem.loss(logits.float(), target)
             if not math.isfinite(loss.item()):
                 raise FloatingPointError(
                     f"loss is {loss.item()} at step {step}; lower learning_rate or use float32"
@@ -282,12 +268,13 @@ def train(config: SkullStripConfig, head_labels: Path, out: Path, *, quiet: bool
             log.step(step, loss.item(), _learning_rate(config, step - 1), seconds)
             end_of_epoch = step % config.steps_per_epoch == 0 or step == config.steps
             if end_of_epoch:
-                scores, pictures = _validate(average, config, held_out, device)
+                scores, pictures = _validate(average, problem, device)
                 log.epoch(step, scores, pictures)
                 weights = {
                     "model": average.state_dict(),
                     "step": step,
                     "scores": scores,
+                    "task": config.task,
                     "config": json.dumps(settings),
                 }
                 save_checkpoint(weights, out / "epochs" / f"step_{step:06d}.pt")
@@ -319,12 +306,20 @@ def train(config: SkullStripConfig, head_labels: Path, out: Path, *, quiet: bool
 def main(arguments: list[str] | None = None) -> None:
     """Entry for `torchrun` and `python -m`."""
     parser = argparse.ArgumentParser(description="Train skull stripping on generated heads.")
+    parser.add_argument("--task", choices=sorted(CONFIGS), default="skull-strip")
     parser.add_argument("--head-labels", type=Path, required=True)
-    parser.add_argument("--config", type=Path, default=DEFAULT_RECIPE)
+    parser.add_argument("--lesion-masks", type=Path)
+    parser.add_argument("--config", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--quiet", action="store_true")
     options = parser.parse_args(arguments)
-    train(read_config(options.config), options.head_labels, options.out, quiet=options.quiet)
+    folders = {"head-labels": options.head_labels}
+    if options.task == "lesion":
+        if options.lesion_masks is None:
+            parser.error("--task lesion needs --lesion-masks")
+        folders["lesion-masks"] = options.lesion_masks
+    config = read_config(options.config or RECIPES[options.task], options.task)
+    train(config, folders, options.out, quiet=options.quiet)
 
 
 if __name__ == "__main__":

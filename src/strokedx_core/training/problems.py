@@ -1,0 +1,271 @@
+"""What each task trains on: images by number, what is validated, and how errors are weighed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from monai.losses.dice import DiceLoss
+from torch import Tensor
+
+from strokedx_core.synthesis.clicks import draw_clicks, simulate_clicks
+from strokedx_core.synthesis.head import generate
+from strokedx_core.synthesis.labels import Head, load_head
+from strokedx_core.synthesis.lesion_shapes import load_shapes
+from strokedx_core.synthesis.mni import head_to_mni
+from strokedx_core.synthesis.stroke import StrokeRecipe, generate_case
+from strokedx_core.tasks import LESION_TYPES, MODALITIES
+from strokedx_core.training.config import (
+    ConfigError,
+    GridConfig,
+    LesionConfig,
+    SkullStripConfig,
+    TrainingConfig,
+)
+
+__all__ = ["LesionProblem", "Problem", "SkullStripProblem", "problem_of"]
+
+
+class Trial(NamedTuple):
+    """A validation image: what it is called, image and target without batch axis, seed."""
+
+    title: str
+    image: Tensor
+    target: Tensor
+    shown: int
+
+
+class Problem(Protocol):
+    """A task as the training loop sees it."""
+
+    @property
+    def config(self) -> TrainingConfig:
+        """What the training was told."""
+
+    def training(self, number: int, grid: GridConfig) -> tuple[Tensor, Tensor]:
+        """Image and target number `number`: channels first, no batch axis."""
+
+    def prompt(
+        self, network: torch.nn.Module, image: Tensor, target: Tensor, numbers: Sequence[int]
+    ) -> Tensor:
+        """The batch, of images of these numbers, with what a user would add to each after seeing
+        the network's answer."""
+
+    def loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        """What is minimized, for a batch in float32."""
+
+    def trials(self, grid: GridConfig) -> Iterator[Trial]:
+        """Validation images on one grid, the same ones every time."""
+
+
+def _seed(config: TrainingConfig, number: int) -> int:
+    return (config.seed << 40) + number
+
+
+def _heads(
+    folder: Path, config: TrainingConfig, cache: Path, device: torch.device
+) -> tuple[list[Head], list[Head]]:
+    """Heads to train on and heads held out."""
+    paths = sorted(p for p in folder.glob("*") if p.name.endswith((".nii", ".nii.gz", ".mgz")))
+    names = {path.name.split(".")[0]: path for path in paths}
+    missing = [name for name in config.validation if name not in names]
+    if missing:
+        raise ConfigError(
+            f"{folder}: validation asks for {', '.join(missing)}; "
+            f"found {', '.join(names) or 'no label maps (.nii, .nii.gz, .mgz)'}"
+        )
+    try:
+        heads = {name: load_head(path, cache).to(device) for name, path in names.items()}
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    held_out = [heads.pop(name) for name in config.validation]
+    if not heads:
+        raise ConfigError(f"{folder}: no label map is left to train on beside those held out")
+    return list(heads.values()), held_out
+
+
+class SkullStripProblem:
+    """Generated heads of any contrast, and where the brain is.
+
+    Parameters
+    ----------
+    config : SkullStripConfig
+    folders : mapping
+        "head-labels": folder of whole-head label maps.
+    cache : Path
+        Where prepared label maps are kept.
+    device : torch.device
+        Where images are made.
+
+    Raises
+    ------
+    ConfigError
+        If a folder lacks what the configuration names.
+    """
+
+    def __init__(
+        self,
+        config: SkullStripConfig,
+        folders: Mapping[str, Path],
+        cache: Path,
+        device: torch.device,
+    ) -> None:
+        self.config: SkullStripConfig = config
+        self.heads, self.held_out = _heads(folders["head-labels"], config, cache, device)
+        self.dice = DiceLoss(sigmoid=True)
+
+    def training(self, number: int, grid: GridConfig) -> tuple[Tensor, Tensor]:
+        """Image and brain mask number `number`: shape (1, x, y, z)."""
+        seed = _seed(self.config, number)
+        rng = torch.Generator().manual_seed(seed)
+        head = self.heads[int(torch.randint(len(self.heads), (), generator=rng))]
+        sample = generate(head, seed, recipe=self.config.recipe(grid))
+        return sample.image[None], sample.target[None]
+
+    def prompt(
+        self, network: torch.nn.Module, image: Tensor, target: Tensor, numbers: Sequence[int]
+    ) -> Tensor:
+        """Nothing is added: skull stripping takes no clicks."""
+        return image
+
+    def loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Dice and cross-entropy, alike."""
+        loss: Tensor = self.dice(logits, target)
+        return loss + F.binary_cross_entropy_with_logits(logits, target)
+
+    def trials(self, grid: GridConfig) -> Iterator[Trial]:
+        """Every contrast of every head held out."""
+        recipe = self.config.recipe(grid)
+        for contrast in self.config.validation_contrasts:
+            for head_number, head in enumerate(self.held_out):
+                for number in range(self.config.validation_images):
+                    seed = 1_000_003 * (head_number + 1) + number
+                    sample = generate(head, seed, contrast=contrast, recipe=recipe)
+                    title = f"{contrast} {grid.spacing} mm"
+                    yield Trial(title, sample.image[None], sample.target[None], 0)
+
+
+class LesionProblem:
+    """Generated strokes in any sequences, and clicks on what the network gets wrong.
+
+    Parameters are those of `SkullStripProblem`; `folders` has "lesion-masks" too.
+    """
+
+    def __init__(
+        self,
+        config: LesionConfig,
+        folders: Mapping[str, Path],
+        cache: Path,
+        device: torch.device,
+    ) -> None:
+        self.config: LesionConfig = config
+        heads, held_out = _heads(folders["head-labels"], config, cache, device)
+        self.heads = [(head, head_to_mni(head)) for head in heads]
+        self.held_out = [(head, head_to_mni(head)) for head in held_out]
+        try:
+            shapes = load_shapes(folders["lesion-masks"], cache)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+        # What is smaller or larger is a slip of the pen or a whole hemisphere.
+        shapes = [shape for shape in shapes if 0.1 <= shape.volume_ml <= 400]
+        held = config.validation_shapes
+        self.shapes = [s for s in shapes if not s.name.rsplit("_", 1)[0].endswith(held)]
+        self.shapes_held_out = [s for s in shapes if s.name.rsplit("_", 1)[0].endswith(held)]
+        if not self.shapes or not self.shapes_held_out:
+            raise ConfigError(
+                f"{folders['lesion-masks']}: no masks on one side of the split by names ending "
+                f"in {held!r}"
+            )
+
+    def _input(self, image: Tensor) -> Tensor:
+        """Sequences, and no clicks yet."""
+        more = torch.zeros((3, *image.shape[1:]), device=image.device)
+        return torch.cat((image, more))
+
+    def training(self, number: int, grid: GridConfig) -> tuple[Tensor, Tensor]:
+        """Image number `number`, shape (10, x, y, z), and its target, shape (3, x, y, z)."""
+        seed = _seed(self.config, number)
+        rng = torch.Generator().manual_seed(seed)
+        head, to_mni = self.heads[int(torch.randint(len(self.heads), (), generator=rng))]
+        recipe = self.config.recipe(grid)
+        assert isinstance(recipe, StrokeRecipe)
+        case = generate_case(head, to_mni, self.shapes, seed, recipe=recipe)
+        return self._input(case.image), case.target
+
+    def prompt(
+        self, network: torch.nn.Module, image: Tensor, target: Tensor, numbers: Sequence[int]
+    ) -> Tensor:
+        """Clicks on the network's errors in one of the lesion types, for some of the batch."""
+        draws = [np.random.default_rng((self.config.seed, number)) for number in numbers]
+        chosen = [n for n, rng in enumerate(draws) if rng.random() < self.config.clicks]
+        if not chosen:
+            return image
+        image = image.clone()
+        network.eval()
+        with torch.no_grad():
+            found = network(image[chosen]) > 0
+        network.train()
+        first = len(MODALITIES)
+        for n, answer in zip(chosen, found, strict=True):
+            rng = draws[n]
+            channel = int(rng.integers(len(LESION_TYPES)))
+            truth = target[n, channel].cpu().numpy() > 0.5
+            before = answer[channel].cpu().numpy()
+            if rng.random() < 0.3:
+                before = np.zeros_like(truth)
+            count = 1 + int(rng.integers(self.config.most_clicks))
+            clicks = simulate_clicks(before, truth, count, rng)
+            for offset, kind in enumerate((True, False)):
+                points = [voxel for voxel, positive in clicks if positive is kind]
+                image[n, first + offset] = draw_clicks(truth.shape, points, image.device)
+            if rng.random() < 0.7:
+                image[n, first + 2] = torch.from_numpy(before).to(image)
+        return image
+
+    def loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Dice of each lesion type, softened so that an empty one counts, and cross-entropy."""
+        probability = logits.sigmoid()
+        axes = (2, 3, 4)
+        soft = 20.0
+        both = (probability * target).sum(axes)
+        dice = (2 * both + soft) / (probability.sum(axes) + target.sum(axes) + soft)
+        entropy = F.binary_cross_entropy_with_logits(logits, target)
+        return (1 - dice).mean() + 5 * entropy
+
+    def trials(self, grid: GridConfig) -> Iterator[Trial]:
+        """Every set of sequences, with an infarct, a haemorrhage and nothing; whole brains only."""
+        if grid != self.config.grids[0]:
+            return
+        recipe = self.config.recipe(grid)
+        assert isinstance(recipe, StrokeRecipe)
+        for names in self.config.validation_sets:
+            for kind in ("infarct", "haemorrhage", "none"):
+                for number in range(self.config.validation_images):
+                    head, to_mni = self.held_out[number % len(self.held_out)]
+                    case = generate_case(
+                        head, to_mni, self.shapes_held_out, 1_000_003 + number,
+                        sequences=names, kind=kind, recipe=recipe,
+                    )  # fmt: skip
+                    title = f"{kind} {'+'.join(names)}"
+                    shown = MODALITIES.index(names[0])
+                    yield Trial(title, self._input(case.image), case.target, shown)
+
+
+def problem_of(
+    config: TrainingConfig, folders: Mapping[str, Path], cache: Path, device: torch.device
+) -> Problem:
+    """The problem a configuration is for.
+
+    Raises
+    ------
+    ConfigError
+        If a folder lacks what the configuration names.
+    """
+    if isinstance(config, LesionConfig):
+        return LesionProblem(config, folders, cache, device)
+    assert isinstance(config, SkullStripConfig)
+    return SkullStripProblem(config, folders, cache, device)
