@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from io import BytesIO
 
 import matplotlib.image
 import numpy as np
 import pytest
 from heads import ellipsoid_head
 
-from strokedx_core.evaluation.pictures import _face, mask_overlay
+from strokedx_core.evaluation.pictures import _face, _slices, mask_overlay
 
 
 def orange(path):
@@ -68,6 +69,24 @@ def test_every_storage_order_gives_the_same_picture(tmp_path, order, flipped):
     assert draw(tmp_path, stored, columns=2).read_bytes() == expected
 
 
+def test_slices_pass_over_gaps_and_show_what_is_asked_for(tmp_path):
+    mask = np.zeros((40, 4, 4), bool)
+    mask[[3, 4, 5, 30]] = True
+    assert _slices(mask, 0, 2) == [4, 5]
+    head = ellipsoid_head((16, 18, 15), (12, 12, 12))
+    head.brain[:, :, 8:] = False
+    whole = orange(draw(tmp_path, head, columns=2, through=np.ones_like(head.brain)))
+    axial = whole[: whole.shape[0] // 3]
+    assert axial[:, : axial.shape[1] // 2].any()
+    assert not axial[:, axial.shape[1] // 2 :].any()
+
+
+def test_a_picture_can_go_to_memory(tmp_path):
+    head, stream = ellipsoid_head((16, 18, 15), (12, 12, 12)), BytesIO()
+    mask_overlay(head.data, head.brain, head.affine, stream, "T1W", columns=2)
+    assert stream.getvalue() == draw(tmp_path, head, columns=2).read_bytes()
+
+
 def test_an_empty_mask_still_gives_a_picture(tmp_path):
     head = ellipsoid_head((16, 18, 15), (12, 12, 12))
     head.brain[:] = False
@@ -83,5 +102,9 @@ def test_shapes_must_agree(tmp_path):
     with pytest.raises(ValueError, match="reference has shape"):
         mask_overlay(
             head.data, head.brain, head.affine, tmp_path / "a.png", "", reference=head.brain[1:]
+        )
+    with pytest.raises(ValueError, match="through has shape"):
+        mask_overlay(
+            head.data, head.brain, head.affine, tmp_path / "a.png", "", through=head.brain[1:]
         )
     assert not (tmp_path / "a.png").exists()

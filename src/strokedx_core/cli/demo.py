@@ -47,7 +47,7 @@ def command(
         rows.append(row)
         typer.echo(_line(row))
     page = out / "index.html"
-    page.write_text(_page(rows, pictures.CONVENTION, NOTICE), encoding="utf-8")
+    page.write_text(_page(rows, pictures.CONVENTION), encoding="utf-8")
     typer.echo(f"Masks, stripped images and pictures: {page}")
     typer.echo(f"All of it took {time.perf_counter() - start:.1f} s. {NOTICE}")
 
@@ -120,21 +120,12 @@ def _line(row: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _page(rows: Sequence[dict[str, Any]], convention: str, notice: str) -> str:
-    parts = [
-        "<!doctype html>",
-        '<html lang="en"><head><meta charset="utf-8"><title>StrokeDx demo</title>',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        "<style>body{font:16px/1.5 system-ui,sans-serif;max-width:76rem;margin:2rem auto;"
-        "padding:0 1rem}img{width:100%}table{border-collapse:collapse}"
-        "td,th{padding:.2rem .8rem .2rem 0;text-align:left}</style></head><body>",
-        "<h1>StrokeDx demo: skull stripping</h1>",
-        f"<p>{html.escape(_INTRODUCTION)}</p><p><strong>{html.escape(notice)}</strong></p>",
-        "<table><tr><th>Sequence</th><th>Grid</th><th>Brain</th><th>True brain</th><th>Dice</th>"
-        "<th>Steps</th></tr>",
-    ]
-    for row in rows:
-        cells = (
+def _page(rows: Sequence[dict[str, Any]], convention: str) -> str:
+    from strokedx_core.evaluation.pages import page, paragraph, table
+
+    head = ("Sequence", "Grid", "Brain", "True brain", "Dice", "Steps")
+    cells = [
+        (
             row["modality"],
             row["grid"],
             f"{row['brain_ml']:.0f} ml",
@@ -142,16 +133,17 @@ def _page(rows: Sequence[dict[str, Any]], convention: str, notice: str) -> str:
             f"{row['dice']:.3f}",
             _seconds(row),
         )
-        parts.append("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>")
-    parts.append("</table>")
+        for row in rows
+    ]
+    parts = [paragraph(_INTRODUCTION), table(head, cells)]
     for row in rows:
         name, modality = row["name"], html.escape(row["modality"])
         parts.append(f"<h2>{modality}</h2>")
-        parts += [f"<p>Flag: {html.escape(message)}</p>" for message in row["flags"]]
+        parts += [paragraph(f"Flag: {message}") for message in row["flags"]]
         parts.append(f'<img src="{name}.png" alt="{modality} with the outline of the brain mask">')
         parts.append(
             f'<p>Files: <a href="{name}_mask.nii.gz">mask</a>, '
             f'<a href="{name}_brain.nii.gz">stripped image</a></p>'
         )
-    parts.append(f"<p>{html.escape(convention)}</p></body></html>")
-    return "\n".join(parts) + "\n"
+    parts.append(paragraph(convention))
+    return page("StrokeDx demo: skull stripping", NOTICE, parts)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from strokedx_core.cli.outputs import OutputError, Outputs, plan
+from strokedx_core.cli.progress import progress
 
 if TYPE_CHECKING:
     from strokedx_core.inference.skull_strip import SkullStripResult
@@ -78,7 +78,7 @@ def command(
         jobs = plan(inputs, output, mask, report)
         options = _options(device, weights, threshold)
         entries = []
-        with _progress(len(jobs), quiet) as advance:
+        with progress("Skull stripping", len(jobs), quiet) as advance:
             for job in jobs:
                 entry = _strip(job, frame, options)
                 entries.append(entry)
@@ -208,18 +208,3 @@ def _write_report(path: Path, entries: Sequence[dict[str, Any]]) -> None:
     beside = path.with_name(f".{path.name}.partial")
     beside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     beside.replace(path)
-
-
-@contextmanager
-def _progress(count: int, quiet: bool) -> Iterator[Callable[[], None]]:
-    """A bar for several scans on a terminal; nothing anywhere else."""
-    if count < 2 or quiet or not (sys.stdout.isatty() and sys.stderr.isatty()):
-        yield lambda: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    columns = ("Skull stripping", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("", total=count)
-        yield lambda: bar.advance(task)

@@ -34,7 +34,7 @@ def dice(mask: NDArray[np.generic], reference: NDArray[np.generic]) -> float:
         raise ValueError(f"mask has shape {mask.shape}, reference has {reference.shape}")
     a, b = mask != 0, reference != 0
     total = np.count_nonzero(a) + np.count_nonzero(b)
-    return 2 * np.count_nonzero(a & b) / total if total else 1.0
+    return float(2 * np.count_nonzero(a & b) / total) if total else 1.0
 
 
 def volume_ml(mask: NDArray[np.generic], affine: NDArray[np.floating]) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -26,10 +27,11 @@ def mask_overlay(
     data: NDArray[np.floating],
     mask: NDArray[np.generic],
     affine: NDArray[np.floating],
-    path: str | Path,
+    path: str | Path | IO[bytes],
     title: str,
     *,
     reference: NDArray[np.generic] | None = None,
+    through: NDArray[np.generic] | None = None,
     columns: int = 5,
 ) -> None:
     """Draw the outline of a mask on slices in three planes, to scale, as a PNG file.
@@ -42,35 +44,39 @@ def mask_overlay(
         Zero is outside, anything else inside. The reference is outlined too where it is given.
     affine : ndarray, shape (4, 4)
         Voxel index to RAS mm. Oblique scans are drawn on their own grid, not resampled.
-    path : path
+    path : path or binary stream
         PNG file to write.
     title : str
         Stands above the slices.
+    through : ndarray, shape (i, j, k), optional
+        What the slices are to show, where that is not the mask.
     columns : int
-        Slices in each plane, evenly spaced through the mask.
+        Slices in each plane, evenly spaced through what is to be shown.
 
     Raises
     ------
     ValueError
         If the shapes differ.
     """
-    layers = {"mask": mask} if reference is None else {"mask": mask, "reference": reference}
+    layers = {"mask": mask, "reference": reference, "through": through}
     for name, layer in layers.items():
-        if layer.shape != data.shape:
+        if layer is not None and layer.shape != data.shape:
             raise ValueError(f"{name} has shape {layer.shape}, the scan has {data.shape}")
     image, ras = to_canonical(data, affine)
     spacing = np.sqrt((ras[:3, :3] ** 2).sum(axis=0))
     outlines = {
         name: to_canonical((layer != 0).astype(np.float32), affine)[0]
         for name, layer in layers.items()
+        if layer is not None
     }
+    shown = outlines.pop("through", outlines["mask"])
     low, high = _window(image)
 
     figure = Figure(figsize=(2.4 * columns, 8.4), dpi=100, facecolor="black")
     FigureCanvasAgg(figure)
     axes = figure.subplots(3, columns, squeeze=False)
     for row, (axis, plane) in zip(axes, _PLANES, strict=True):
-        for ax, index in zip(row, _slices(outlines["mask"], axis, columns), strict=True):
+        for ax, index in zip(row, _slices(shown, axis, columns), strict=True):
             picture = _face(image, axis, index)
             wide, tall = (spacing[i] for i in (0, 1, 2) if i != axis)
             rows, cols = picture.shape
@@ -107,12 +113,13 @@ def _window(image: NDArray[np.floating]) -> tuple[float, float]:
 
 
 def _slices(mask: NDArray[np.floating], axis: int, count: int) -> list[int]:
-    """Slices at even distances through the mask, or through the whole volume if it is empty."""
+    """Every so many of the slices that hold the mask, or of the whole volume if it is empty."""
     others = tuple(i for i in range(3) if i != axis)
     held = np.flatnonzero(mask.any(axis=others))
-    first, last = (held[0], held[-1]) if held.size else (0, mask.shape[axis] - 1)
-    inner = np.linspace(first, last, count + 2)[1:-1]
-    return [round(float(position)) for position in inner]
+    if not held.size:
+        held = np.arange(mask.shape[axis])
+    inner = np.linspace(0, held.size - 1, count + 2)[1:-1]
+    return [int(held[round(float(position))]) for position in inner]
 
 
 def _face(volume: NDArray[np.floating], axis: int, index: int) -> NDArray[np.floating]:
