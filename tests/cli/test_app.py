@@ -10,7 +10,7 @@ import pytest
 
 import strokedx_core
 
-COMMANDS = ("skull-strip", "demo", "weights")
+COMMANDS = ("skull-strip", "demo", "evaluate", "weights")
 
 
 def test_help_names_every_command_within_six_tenths_of_a_second(strokedx_process):

@@ -349,6 +349,12 @@ def test_masks_hold_zero_and_one_other_value(tmp_path: Path, value: float) -> No
     np.testing.assert_array_equal(read_mask(tmp_path / "m.nii").data, inside)
 
 
+def test_label_maps_are_masks_where_they_are_asked_for(tmp_path: Path) -> None:
+    labels = np.random.default_rng(0).integers(0, 400, SHAPE).astype(np.int16)
+    nib.save(nib.Nifti1Image(labels, np.eye(4)), tmp_path / "m.nii")
+    np.testing.assert_array_equal(read_mask(tmp_path / "m.nii", labels=True).data, labels > 0)
+
+
 @pytest.mark.parametrize("value", [0, 1])
 def test_masks_may_be_empty_or_full(tmp_path: Path, value: int) -> None:
     nib.save(nib.Nifti1Image(np.full(SHAPE, value, np.uint8), np.eye(4)), tmp_path / "m.nii")

@@ -188,6 +188,13 @@ def test_not_a_mask(tmp_path: Path, data: np.ndarray) -> None:
         read_mask(tmp_path / "a.nii")
 
 
+@pytest.mark.parametrize("data", [noise(), np.abs(noise()) / 7, labels - 1])
+def test_not_a_label_map(tmp_path: Path, data: np.ndarray) -> None:
+    nib.save(image(data.astype(np.float32)), tmp_path / "a.nii")
+    with pytest.raises(VolumeError, match="not a label map"):
+        read_mask(tmp_path / "a.nii", labels=True)
+
+
 @pytest.mark.parametrize(
     ("data", "affine", "reason"),
     [
