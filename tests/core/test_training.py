@@ -22,11 +22,12 @@ import strokedx_core
 from strokedx_core.inference.skull_strip import skull_strip
 from strokedx_core.training.checkpoint import load_checkpoint, save_checkpoint
 from strokedx_core.training.config import (
-    DEFAULT_RECIPE,
+    RECIPES,
     ConfigError,
     SkullStripConfig,
     read_config,
 )
+from strokedx_core.training.problems import SkullStripProblem
 from strokedx_core.training.segmentation import _Images, _learning_rate, train
 from strokedx_core.volume import volume_from_array
 from strokedx_core.weights import load_network, read_card
@@ -52,7 +53,7 @@ def changed(**values: Any) -> SkullStripConfig:
 
 class TestConfig:
     def test_shipped_recipe(self) -> None:
-        config = read_config(DEFAULT_RECIPE)
+        config = read_config(RECIPES["skull-strip"])
         assert config.data[0].licence == "Apache-2.0"
         for grid in config.grids:
             assert config.recipe(grid).spacing == grid.spacing
@@ -101,22 +102,27 @@ class TestConfig:
 
     def test_folders_that_lack_label_maps(self, tmp_path: Path, heads_folder: Path) -> None:
         with pytest.raises(ConfigError, match=r"asks for head_c; found no label maps"):
-            train(changed(), tmp_path, tmp_path / "run", quiet=True)
+            train(changed(), {"head-labels": tmp_path}, tmp_path / "run", quiet=True)
         with pytest.raises(ConfigError, match=r"asks for seg_9; found head_a, head_b, head_c"):
-            train(changed(validation=["seg_9"]), heads_folder, tmp_path / "run", quiet=True)
+            train(
+                changed(validation=["seg_9"]),
+                {"head-labels": heads_folder},
+                tmp_path / "run",
+                quiet=True,
+            )
         shutil.copy(heads_folder / "head_c.nii.gz", tmp_path)
         with pytest.raises(ConfigError, match="no label map is left to train on"):
-            train(changed(), tmp_path, tmp_path / "run", quiet=True)
+            train(changed(), {"head-labels": tmp_path}, tmp_path / "run", quiet=True)
         (tmp_path / "torn.nii.gz").write_bytes(b"\x1f\x8b torn")
         with pytest.raises(ConfigError, match=r"torn\.nii\.gz"):
-            train(changed(), tmp_path, tmp_path / "run", quiet=True)
+            train(changed(), {"head-labels": tmp_path}, tmp_path / "run", quiet=True)
 
     def test_batches_that_processes_cannot_share(
         self, heads_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("WORLD_SIZE", "3")
         with pytest.raises(ConfigError, match=r"batch \(2\) must be a multiple of the 3 processes"):
-            train(changed(), heads_folder, tmp_path / "run", quiet=True)
+            train(changed(), {"head-labels": heads_folder}, tmp_path / "run", quiet=True)
 
 
 def test_learning_rate_rises_and_falls() -> None:
@@ -130,14 +136,15 @@ def test_learning_rate_rises_and_falls() -> None:
 
 
 def test_images_depend_on_their_number_alone(heads_folder: Path, tmp_path: Path) -> None:
-    from strokedx_core.synthesis.labels import load_head
 
-    heads = [load_head(path) for path in sorted(heads_folder.glob("*.nii.gz"))]
     config = changed(
         grids=[{"shape": [16, 16, 16], "spacing": 6}, {"shape": [24, 16, 16], "spacing": 5}]
     )
-    whole = _Images(config, heads, range(20))
-    shares = _Images(config, heads, range(1, 20, 2))
+    problem = SkullStripProblem(
+        config, {"head-labels": heads_folder}, tmp_path, torch.device("cpu")
+    )
+    whole = _Images(problem, range(20))
+    shares = _Images(problem, range(1, 20, 2))
     assert torch.equal(whole[7][0], shares[3][0])
     shapes = {tuple(whole[number][0].shape) for number in range(20)}
     assert shapes == {(1, 16, 16, 16), (1, 24, 16, 16)}
@@ -223,14 +230,17 @@ class TestRun:
         run = tmp_path / "unbroken"
         shutil.copytree(trained, run)
         (run / "weights.safetensors").unlink()
-        assert train(changed(), heads_folder, run, quiet=True) == run / "weights.safetensors"
+        assert (
+            train(changed(), {"head-labels": heads_folder}, run, quiet=True)
+            == run / "weights.safetensors"
+        )
         for name in ("weights.safetensors", "metrics.csv", "last.pt", "best.pt"):
             assert (run / name).read_bytes() == (trained / name).read_bytes()
 
     def test_another_configuration_is_refused(self, trained: Path, heads_folder: Path) -> None:
         before = {path: path.stat().st_mtime_ns for path in trained.rglob("*")}
         with pytest.raises(ConfigError, match="another configuration; name another folder"):
-            train(changed(learning_rate=0.02), heads_folder, trained, quiet=True)
+            train(changed(learning_rate=0.02), {"head-labels": heads_folder}, trained, quiet=True)
         assert {path: path.stat().st_mtime_ns for path in trained.rglob("*")} == before
 
     def test_starting_from_weights(self, trained: Path, heads_folder: Path, tmp_path: Path) -> None:
@@ -242,7 +252,9 @@ class TestRun:
             "final_learning_rate": 0.0,
             "validation_images": 1,
         }
-        started = train(changed(**one_step), heads_folder, tmp_path / "run", quiet=True)
+        started = train(
+            changed(**one_step), {"head-labels": heads_folder}, tmp_path / "run", quiet=True
+        )
         for name, value in load_network(weights).state_dict().items():
             torch.testing.assert_close(load_network(started).state_dict()[name], value)
         card = started.with_suffix(".toml").read_text(encoding="utf-8")
@@ -260,7 +272,12 @@ class TestRun:
         self, heads_folder: Path, tmp_path: Path
     ) -> None:
         with pytest.raises(FloatingPointError, match="lower learning_rate"):
-            train(changed(learning_rate=1e30, warmup=0), heads_folder, tmp_path, quiet=True)
+            train(
+                changed(learning_rate=1e30, warmup=0),
+                {"head-labels": heads_folder},
+                tmp_path,
+                quiet=True,
+            )
 
     @pytest.mark.timeout(1800)
     def test_killed_at_random_it_ends_the_same(
@@ -334,7 +351,7 @@ class TestRun:
         )
         assert done.returncode == 0, done.stderr
         config.write_text(short, encoding="utf-8")
-        train(read_config(config), heads_folder, tmp_path / "one", quiet=True)
+        train(read_config(config), {"head-labels": heads_folder}, tmp_path / "one", quiet=True)
         two, one = (load_checkpoint(tmp_path / name / "last.pt") for name in ("two", "one"))
         assert two["step"] == one["step"] == 4
         for tensor, value in one["model"].items():

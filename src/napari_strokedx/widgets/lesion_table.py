@@ -103,9 +103,11 @@ def jump_to(viewer: ViewerModel, layer: Labels, row: Row) -> None:
     voxel = np.array(layer.data_to_world(row.voxel), float)
     axes = range(viewer.dims.ndim - 3, viewer.dims.ndim)
     viewer.dims.set_point(list(axes), voxel[-3:].tolist())
-    centre = np.array(viewer.camera.center, float)
+    # The camera has moved there with napari 0.9.
+    camera = getattr(viewer, "scene", viewer).camera
+    centre = np.array(camera.center, float)
     seen = [axis - axes[0] for axis in viewer.dims.displayed if axis >= axes[0]]
     if seen:
         centre[-len(seen) :] = voxel[-3:][seen]
-        viewer.camera.center = tuple(centre)
+        camera.center = tuple(centre)
     layer.selected_label = row.number

@@ -49,7 +49,8 @@ class SequenceRows(QWidget):
     Signals
     -------
     changed
-        The layers with a sequence are others than before, or show other sequences.
+        The layers with a sequence are others than before, or show other sequences; or the first
+        layer came, or the last went.
     """
 
     changed = Signal()
@@ -59,7 +60,7 @@ class SequenceRows(QWidget):
         self._viewer = viewer
         self._by_hand: dict[str, str | None] = {}
         self._boxes: list[tuple[Image, ChoiceBox]] = []
-        self._last: dict[str, Image] = {}
+        self._last: tuple[dict[str, Image], bool] = ({}, False)
         self._grid = QGridLayout(self)
         self._grid.setContentsMargins(0, 0, 0, 0)
         self._grid.setColumnStretch(0, 1)
@@ -83,7 +84,7 @@ class SequenceRows(QWidget):
         for layer in layers:
             layer.events.name.disconnect(self.refresh)
         self._clear()
-        self._last = {}
+        self._last = ({}, False)
 
     def layers(self) -> dict[str, Image]:
         """Layers by the sequence they show; the one that the result lies on comes first."""
@@ -151,8 +152,9 @@ class SequenceRows(QWidget):
         self._tell()
 
     def _tell(self) -> None:
-        if self.layers() != self._last:
-            self._last = self.layers()
+        now = self.layers(), self.any()
+        if now != self._last:
+            self._last = now
             self.changed.emit()
 
     def _on_inserted(self, event: Any) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from strokedx_core import __version__
-from strokedx_core.cli import demo, evaluate, skull_strip, train, weights
+from strokedx_core.cli import demo, evaluate, segment, skull_strip, train, weights
 
 __all__ = ["app", "main"]
 
@@ -42,6 +42,7 @@ def _options(
 
 
 app.command("skull-strip")(skull_strip.command)
+app.command("segment")(segment.command)
 app.command("demo")(demo.command)
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(train.app, name="train")

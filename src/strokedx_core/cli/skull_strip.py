@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import sys
 import time
-from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,13 +13,12 @@ import typer
 
 from strokedx_core.cli.outputs import OutputError, Outputs, plan
 from strokedx_core.cli.progress import progress
+from strokedx_core.cli.report import NOTICE, write_report
 
 if TYPE_CHECKING:
     from strokedx_core.inference.skull_strip import SkullStripResult
 
 __all__ = ["NOTICE", "Device", "command", "import_inference"]
-
-NOTICE = "Research use only: not a medical device."
 
 
 class Device(StrEnum):
@@ -92,7 +90,7 @@ def command(
         raise typer.Exit(2) from None
     failed = sum("error" in entry for entry in entries)
     if report is not None:
-        _write_report(report, entries)
+        write_report(report, "scans", entries)
     if failed and len(jobs) > 1:
         typer.echo(f"{failed} of {len(jobs)} inputs failed; see above.", err=True)
     if not quiet and failed < len(jobs):
@@ -129,7 +127,7 @@ def import_inference() -> None:
     if "torch" not in sys.modules and gc.isenabled():
         gc.disable()
         try:
-            pass
+            import torch  # noqa: F401
         finally:
             gc.freeze()
             gc.enable()
@@ -196,15 +194,3 @@ def _describe(entry: dict[str, Any]) -> str:
     lines += [f"  {entry[kind]}" for kind in ("brain", "mask") if entry[kind]]
     lines += [f"  {flag['code']}: {flag['message']}" for flag in entry["flags"]]
     return "\n".join(lines)
-
-
-def _write_report(path: Path, entries: Sequence[dict[str, Any]]) -> None:
-    import json
-
-    from strokedx_core import __version__
-
-    content = {"program": f"strokedx {__version__}", "notice": NOTICE, "scans": entries}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.partial")
-    beside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    beside.replace(path)

@@ -24,6 +24,9 @@ _LANDMARKS: dict[str, tuple[float, float, float]] = {
 """Centroid of each structure's right half in MNI152 space, mm, to about 2 mm; x is mirrored for
 the left half."""
 
+_CENTRE = np.array([1.0, -17.0, 14.0])
+"""Middle of the brain's bounding box there, mm."""
+
 _PLANES = ((0, -1, -69.0), (0, 1, 71.0), (1, -1, -105.0), (1, 1, 71.0), (2, 1, 76.0))
 """Axis, direction and coordinate (mm) of the planes within which all but the outermost 0.15 % of
 the cerebrum lies there."""
@@ -55,7 +58,11 @@ def head_to_mni(head: Head) -> Tensor:
                 there.append((side * x, y, z))
     voxels = np.argwhere(head.distance.cpu().numpy() * DISTANCE_STEP < 0).astype(float)
     brain = np.column_stack([voxels, np.ones(len(voxels))])[::7]
-    matrix = _fit([_Row(a, h, t[a]) for h, t in zip(here, there, strict=True) for a in range(3)])
+    # Where landmarks are missing, millimetres are millimetres and centres lie on centres.
+    prior = np.column_stack([np.eye(3), _CENTRE - centre])
+    matrix = _fit(
+        prior, [_Row(a, h, t[a]) for h, t in zip(here, there, strict=True) for a in range(3)]
+    )
     for _ in range(5):
         rows = [_Row(a, h, t[a]) for h, t in zip(here, there, strict=True) for a in range(3)]
         placed = brain @ matrix.T
@@ -65,7 +72,7 @@ def head_to_mni(head: Head) -> Tensor:
             along = sign * placed[upper, axis]
             outermost = brain[upper][along >= np.quantile(along, 0.9985)]
             rows += [_Row(axis, outermost[:, :3].mean(0), goal)] * 2
-        matrix = _fit(rows)
+        matrix = _fit(prior, rows)
     return torch.from_numpy(matrix.astype(np.float32))
 
 
@@ -77,10 +84,15 @@ class _Row(NamedTuple):
     goal: float
 
 
-def _fit(rows: list[_Row]) -> np.ndarray:
-    matrix = np.zeros((3, 4))
+def _fit(prior: np.ndarray, rows: list[_Row]) -> np.ndarray:
+    """Least squares, held to `prior` where the rows say nothing."""
+    matrix = prior.copy()
+    hold = np.diag([10.0, 10.0, 10.0, 0.1])
     for axis in range(3):
         mine = [row for row in rows if row.axis == axis]
-        places = np.array([[*row.place, 1.0] for row in mine])
-        matrix[axis] = np.linalg.lstsq(places, np.array([row.goal for row in mine]), rcond=None)[0]
+        if mine:
+            places = np.array([[*row.place, 1.0] for row in mine])
+            missing = np.array([row.goal for row in mine]) - places @ prior[axis]
+            missing = np.concatenate([missing, np.zeros(4)])
+            matrix[axis] += np.linalg.lstsq(np.vstack([places, hold]), missing, rcond=None)[0]
     return matrix

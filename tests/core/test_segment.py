@@ -1,0 +1,511 @@
+"""Lesions of a case: wherever its volumes lie, however they are stored, whichever there are."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from pathlib import Path
+from time import process_time
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from lesion_rule import BLOBS, SPACING, ball, scan, use_rule
+
+from strokedx_core.diffusion import adc_from
+from strokedx_core.inference import automatic, prediction
+from strokedx_core.inference.devices import DeviceError
+from strokedx_core.inference.lesion_case import place_on_grid
+from strokedx_core.inference.lesions import SMALLEST_ML, drop_small
+from strokedx_core.inference.segment import (
+    Click,
+    ClickError,
+    LesionResult,
+    segment_lesions,
+    segment_lesions_steps,
+)
+from strokedx_core.nets.unet3d import UNet3D
+from strokedx_core.sample import sample_case
+from strokedx_core.tasks import LESION_TYPES, MODALITIES
+from strokedx_core.volume import Volume, VolumeError, onto_grid, read_volume, volume_from_array
+from strokedx_core.weights import WeightsError, write_weights
+
+AXES = [
+    "".join(letters)
+    for order in itertools.permutations(("LR", "PA", "IS"))
+    for letters in itertools.product(*order)
+]
+SPL = np.array([[0, 0, -SPACING, 60], [0, -SPACING, 0, 70], [SPACING, 0, 0, -50], [0, 0, 0, 1.0]])
+"""Place of `lesion_rule.scan`, whose axes point to superior, posterior and left."""
+TRUTH = {side: ball(*BLOBS[side]) for side in BLOBS}
+LESION = TRUTH["left"] | TRUTH["right"]
+
+
+@pytest.fixture
+def rule(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The network marks what is bright, and follows clicks."""
+    use_rule(monkeypatch, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def random_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network of the real shape that has learnt nothing."""
+    torch.manual_seed(0)
+    return saved(UNet3D(10, 3), tmp_path_factory.mktemp("weights") / "random.safetensors")
+
+
+def saved(network: UNet3D, path: Path) -> Path:
+    card = {"name": path.stem, "task": "lesion", "architecture": network.config}
+    write_weights(network.state_dict(), {**card, "input": {"spacings_mm": [1.6]}}, path)
+    return path
+
+
+def head() -> Volume:
+    return volume_from_array(scan(), SPL)
+
+
+def segment(volumes: Mapping[str, Any], **options: Any) -> LesionResult:
+    return segment_lesions(volumes, **{"device": "cpu", "skull_strip": False, **options})
+
+
+def dice(one: np.ndarray, other: np.ndarray) -> float:
+    return 2 * np.count_nonzero(one & other) / (np.count_nonzero(one) + np.count_nonzero(other))
+
+
+def stored(data: np.ndarray, affine: np.ndarray, axes: str) -> Volume:
+    """The same image with its axes towards `axes`."""
+    image = nib.Nifti1Image(data, affine)
+    turn = nib.orientations.ornt_transform(
+        nib.io_orientation(affine), nib.orientations.axcodes2ornt(axes)
+    )
+    image = image.as_reoriented(turn)
+    return volume_from_array(np.asarray(image.dataobj), image.affine)
+
+
+def elsewhere(volume: Volume, shape: tuple[int, ...], affine: np.ndarray) -> Volume:
+    """The same image on another grid."""
+    return volume_from_array(onto_grid(volume.data, volume.affine, shape, affine), affine)
+
+
+def tilted(degrees: float, spacing: tuple[float, float, float]) -> np.ndarray:
+    """Grid around the middle of `head`, for a shape of 60 x 60 x 50."""
+    angle = np.radians(degrees)
+    c, s = np.cos(angle), np.sin(angle)
+    affine = np.eye(4)
+    affine[:3, :3] = np.array([[1, 0, 0], [0, c, -s], [0, s, c]]) * spacing
+    middle = SPL[:3, :3] @ ((np.array(scan().shape) - 1) / 2) + SPL[:3, 3]
+    affine[:3, 3] = middle - affine[:3, :3] @ [29.5, 29.5, 24.5]
+    return affine
+
+
+@pytest.mark.usefixtures("rule")
+class TestResult:
+    def test_both_lesions_are_found_with_their_sizes_and_sides(self) -> None:
+        volume = head()
+        result = segment({"DWI": volume})
+        assert result.mask.dtype == bool
+        assert result.probability.dtype == np.float32
+        assert result.mask.shape == result.probability.shape == result.brain.shape == volume.shape
+        assert dice(result.mask, LESION) > 0.85
+        assert result.volume_ml == pytest.approx(result.mask.sum() * 0.027)
+        assert result.device == "cpu"
+        assert result.volume is volume or np.array_equal(result.volume.data, volume.data)
+        first, second = result.lesions()
+        assert (first.number, first.side) == (1, "left")
+        assert (second.number, second.side) == (2, "right")
+        assert first.volume_ml + second.volume_ml == pytest.approx(result.volume_ml)
+        for lesion, side in ((first, "left"), (second, "right")):
+            centre = SPL[:3, :3] @ BLOBS[side][0] + SPL[:3, 3]
+            assert np.linalg.norm(np.subtract(lesion.centre, centre)) < 1.5
+            assert result.labels()[lesion.index] == lesion.number
+            assert TRUTH[side][lesion.index]
+
+    def test_labels_are_the_mask_numbered(self) -> None:
+        result = segment({"DWI": head()})
+        assert result.labels().dtype == np.int32
+        assert np.array_equal(result.labels() > 0, result.mask)
+        for lesion in result.lesions():
+            count = np.count_nonzero(result.labels() == lesion.number)
+            assert count * 0.027 == pytest.approx(lesion.volume_ml)
+
+    def test_no_lesion_is_a_fact(self) -> None:
+        data = scan()
+        data[LESION] /= 4
+        result = segment({"DWI": volume_from_array(data, SPL)})
+        assert not result.mask.any()
+        assert result.lesions() == ()
+        assert not result.labels().any()
+        assert result.volume_ml == 0
+        assert result.flags == ()
+
+    def test_types_have_an_output_each(self) -> None:
+        found = {kind: segment({"DWI": head()}, lesion_type=kind) for kind in LESION_TYPES}
+        assert found["general"].mask.any()
+        assert np.array_equal(found["general"].mask, found["ischemic"].mask)
+        assert not found["hemorrhagic"].mask.any()
+        assert found["hemorrhagic"].lesion_type == "hemorrhagic"
+
+    def test_another_threshold_later_is_as_good_as_at_once(self) -> None:
+        result = segment({"DWI": head()})
+        counts = []
+        for threshold in (0.05, 0.5, 0.95):
+            later = result.at(threshold)
+            at_once = segment({"DWI": head()}, threshold=threshold)
+            assert np.array_equal(later.mask, at_once.mask)
+            assert later.volume_ml == at_once.volume_ml == pytest.approx(later.mask.sum() * 0.027)
+            assert later.threshold == threshold
+            assert later.lesions() == at_once.lesions()
+            counts.append(later.mask.sum())
+        assert counts[0] > counts[1] > counts[2] > 0
+        assert np.array_equal(result.at(0.5).mask, result.mask)
+        for threshold in (0, 1):
+            with pytest.raises(ValueError, match="threshold must lie between 0 and 1"):
+                result.at(threshold)
+
+    def test_nothing_is_found_away_from_the_brain(self) -> None:
+        data = scan()
+        data[-3:, -3:, -3:] = 900
+        brain = scan() > 0
+        result = segment({"DWI": volume_from_array(data, SPL)}, brain=brain)
+        assert not result.probability[-3:, -3:, -3:].any()
+        assert np.array_equal(result.brain, brain)
+        assert dice(result.mask, LESION) > 0.85
+
+    def test_the_same_case_gives_the_same_bytes_and_stays_as_it_was(self) -> None:
+        volume = head()
+        before = volume.data.copy()
+        first, again = (segment({"DWI": volume, "FLAIR": volume}) for _ in range(2))
+        assert first.probability.tobytes() == again.probability.tobytes()
+        assert first.mask.tobytes() == again.mask.tobytes()
+        assert np.array_equal(volume.data, before)
+
+
+class TestLesions:
+    def result(self, mask: np.ndarray, brain: np.ndarray, affine: np.ndarray) -> LesionResult:
+        image = np.random.default_rng(0).random(mask.shape)
+        volume = volume_from_array(image, affine)
+        return LesionResult(mask.astype(np.float32), mask, brain, volume, "general", (), "cpu", 0.0)
+
+    @pytest.mark.parametrize("axes", ["RAS", "LPS", "PIR", "SAL"])
+    @pytest.mark.parametrize("degrees", [-15, 0, 20])
+    def test_sides_are_the_patients_in_a_head_that_leans(self, axes: str, degrees: float) -> None:
+        angle = np.radians(degrees)
+        lean = np.eye(4)
+        lean[0, :3] = np.cos(angle), 0, -np.sin(angle)
+        lean[2, :3] = np.sin(angle), 0, np.cos(angle)
+        affine = lean @ np.diag([2.0, 2, 2, 1])
+        brain = ((np.indices((60, 70, 60)).T - [30, 35, 30]) ** 2).sum(-1).T < 28**2
+        mask = np.zeros(brain.shape, np.uint8)
+        # Close to the midline, high up: a midline that did not lean would lose them.
+        mask[24:28, 30:36, 50:54] = 1
+        mask[33:37, 30:36, 50:54] = 1
+        mask[28:33, 30:36, 10:13] = 1
+        turned = stored(mask + 2.0 * brain + np.linspace(0, 0.5, 60), affine, axes)
+        again = turned.data.astype(int)
+        result = self.result(again % 2 == 1, again >= 2, turned.affine)
+        sides = {round(lesion.volume_ml, 3): lesion.side for lesion in result.lesions()}
+        assert len(result.lesions()) == 3
+        expected = {0.768: {"left", "right"}, 0.72: {"both"}}
+        found = {volume: set() for volume in expected}
+        for lesion in result.lesions():
+            found[round(lesion.volume_ml, 3)].add(lesion.side)
+        assert found == expected, sides
+
+    def test_pieces_that_meet_at_a_corner_are_one(self) -> None:
+        mask = np.zeros((8, 8, 8), bool)
+        mask[1:3, 1:3, 1:3] = mask[3:5, 3:5, 3:5] = mask[6, 6, 6] = True
+        result = self.result(mask, np.ones_like(mask), np.diag([4.0, 4, 4, 1]))
+        assert [lesion.number for lesion in result.lesions()] == [1, 2]
+        assert result.lesions()[0].volume_ml == pytest.approx(16 * 0.064)
+
+    def test_the_voxel_to_jump_to_lies_in_a_lesion_that_is_hollow(self) -> None:
+        distance = np.sqrt(((np.indices((21, 21, 21)) - 10) ** 2).sum(0))
+        mask = (distance > 6) & (distance < 9)
+        (lesion,) = self.result(mask, np.ones_like(mask), np.eye(4)).lesions()
+        assert mask[lesion.index]
+        assert np.allclose(lesion.centre, 10)
+
+    def test_small_pieces_are_left_out_unless_they_are_meant(self) -> None:
+        mask = np.zeros((20, 20, 20), bool)
+        mask[2, 2, 2:12] = True
+        mask[10, 10, 2:4] = mask[15, 15, 15] = True
+        voxel_ml = SMALLEST_ML / 2
+        kept = drop_small(mask, voxel_ml)
+        assert kept.sum() == 12
+        assert not kept[15, 15, 15]
+        spared = drop_small(mask, voxel_ml, [(15, 15, 15), (0, 0, 0)])
+        assert np.array_equal(spared, mask)
+        assert not drop_small(np.zeros((3, 3, 3), bool), 1.0).any()
+
+
+@pytest.mark.usefixtures("rule")
+class TestGrids:
+    @pytest.mark.parametrize("axes", AXES)
+    def test_storage_order_does_not_matter(self, axes: str) -> None:
+        volume = stored(scan(), SPL, axes)
+        assert volume.orientation == axes
+        result = segment({"DWI": volume})
+        expected = stored(LESION.astype(float) + np.linspace(0, 0.4, 40), SPL, axes).data >= 1
+        assert result.mask.shape == volume.shape
+        assert dice(result.mask, expected) > 0.85
+        assert [lesion.side for lesion in result.lesions()] == ["left", "right"]
+        canonical = nib.as_closest_canonical(
+            nib.Nifti1Image(result.mask.astype(np.uint8), volume.affine)
+        )
+        reference = segment({"DWI": stored(scan(), SPL, "RAS")}).mask
+        assert np.array_equal(np.asarray(canonical.dataobj) > 0, reference)
+
+    @pytest.mark.parametrize(
+        ("degrees", "spacing"),
+        [(0, (2.0, 2.0, 2.5)), (0, (1.6, 1.6, 6.0)), (18, (2.0, 2.0, 4.0)), (-40, (2.0, 3.0, 2.0))],
+    )
+    @pytest.mark.parametrize("axes", ["RAS", "LPI", "PSR"])
+    def test_sequences_on_grids_of_their_own(
+        self, degrees: float, spacing: tuple[float, float, float], axes: str
+    ) -> None:
+        plain = scan()
+        plain[LESION] /= 4
+        # What is bright on one sequence alone must come out in its place on the other's grid.
+        affine = tilted(degrees, spacing)
+        flair = elsewhere(head(), (60, 60, 50), affine)
+        flair = stored(flair.data, flair.affine, axes)
+        dwi = volume_from_array(plain, SPL)
+        result = segment({"DWI": dwi, "FLAIR": flair}, brain=plain > 0)
+        assert result.mask.shape == dwi.shape
+        assert dice(result.mask, LESION) > 0.75
+        assert [lesion.side for lesion in result.lesions()] == ["left", "right"]
+        assert not [flag for flag in result.flags if flag.code == "aligned"]
+
+    def test_the_first_volume_gives_the_grid(self) -> None:
+        dwi, flair = head(), elsewhere(head(), (60, 60, 50), tilted(10, (2.5, 2.5, 4.0)))
+        for first, order in ((dwi, ("DWI", "FLAIR")), (flair, ("FLAIR", "DWI"))):
+            result = segment({name: {"DWI": dwi, "FLAIR": flair}[name] for name in order})
+            assert result.mask.shape == first.shape
+            assert np.array_equal(result.volume.affine, first.affine)
+            assert result.volume_ml == pytest.approx(LESION.sum() * 0.027, rel=0.2)
+
+    def test_a_person_who_moved_is_put_back(self) -> None:
+        plain = scan()
+        plain[LESION] /= 4
+        # Something for the alignment to hold on to.
+        ventricle = ball((18, 24, 20), 6)
+        plain[ventricle] *= 0.3
+        bright = plain.copy()
+        bright[LESION] *= 4
+        moved = SPL.copy()
+        moved[:3, 3] += (0, 9, -7)
+        dwi, flair = volume_from_array(plain, SPL), volume_from_array(bright, moved)
+        result = segment({"DWI": dwi, "FLAIR": flair})
+        assert [flag.code for flag in result.flags] == ["aligned"]
+        assert result.flags[0].message.startswith("FLAIR: moved by 11.")
+        assert result.flags[0].message.endswith("to lie on the DWI")
+        assert dice(result.mask, LESION) > 0.75
+
+    @pytest.mark.parametrize("modality", MODALITIES)
+    def test_any_sequence_is_enough(self, modality: str) -> None:
+        assert dice(segment({modality: head()}).mask, LESION) > 0.85
+
+    def test_sequences_that_are_absent_are_zero(self) -> None:
+        from strokedx_core.tasks import TASKS
+
+        brain = scan() > 0
+        case = place_on_grid(
+            {"DWI": head(), "SWI": head()},
+            brain,
+            "general",
+            TASKS["lesion"].default_weights,
+            torch.device("cpu"),
+        )
+        given = [MODALITIES.index(name) for name in ("DWI", "SWI")]
+        assert case.image[given].flatten(1).any(1).all()
+        assert not case.image[[n for n in range(7) if n not in given]].any()
+        inside = torch.from_numpy(case.grid.mask(brain))
+        assert case.image[given[0]][inside].median() == pytest.approx(1, abs=0.02)
+        assert all(size % 16 == 0 and size >= 64 for size in case.grid.shape)
+
+
+class TestErrors:
+    def test_bad_cases_are_refused(self, tmp_path: Path) -> None:
+        volume = head()
+        with pytest.raises(VolumeError, match="no sequence was given"):
+            segment({})
+        with pytest.raises(ValueError, match="modality must be one of T1W, .*, not 'CT'"):
+            segment({"CT": volume})
+        with pytest.raises(VolumeError, match=r"none\.nii"):
+            segment({"DWI": tmp_path / "none.nii"})
+        with pytest.raises(VolumeError, match="not an ADC map"):
+            segment({"ADC": volume_from_array(-scan(), SPL)})
+        far = SPL.copy()
+        far[:3, 3] += 500
+        with pytest.raises(VolumeError, match="does not lie where"):
+            segment({"DWI": volume, "ADC": volume_from_array(scan(), far)})
+        with pytest.raises(ValueError, match="lesion type must be"):
+            segment({"DWI": volume}, lesion_type="tumour")
+        with pytest.raises(ValueError, match="threshold must lie"):
+            segment({"DWI": volume}, threshold=1)
+        for name in ("brain", "previous"):
+            with pytest.raises(VolumeError, match=r"is of shape \(3, 3, 3\)"):
+                segment({"DWI": volume}, **{name: np.ones((3, 3, 3), bool)})
+
+    @pytest.mark.parametrize("index", [(-1, 3, 3), (36, 3, 3), (3, 3, 40)])
+    def test_clicks_outside_are_refused_before_any_work(self, index: Any) -> None:
+        steps = segment_lesions_steps({"DWI": head()}, clicks=[Click(index)])
+        with pytest.raises(ClickError, match="outside the image, whose voxels are 0,0,0 to 35,47"):
+            next(steps)
+
+    @pytest.mark.usefixtures("rule")
+    def test_devices_and_weights(self) -> None:
+        with pytest.raises(DeviceError, match="device must be"):
+            segment({"DWI": head()}, device="abacus")
+        with pytest.raises(WeightsError, match="no weights named"):
+            segment({"DWI": head()}, weights="nonsense")
+
+    def test_weights_of_another_task(self) -> None:
+        with pytest.raises(WeightsError, match="not for lesions .*1 channels to 1, where 10 to 3"):
+            segment({"DWI": head()}, weights="skull_strip")
+
+
+@pytest.mark.usefixtures("rule")
+class TestFlags:
+    def codes(self, volumes: Mapping[str, Volume]) -> list[str]:
+        return [flag.code for flag in segment(volumes).flags]
+
+    def diffusion(self) -> tuple[np.ndarray, np.ndarray]:
+        """A weighted image and its ADC map: brain, fluid in the middle and around it."""
+        head = scan()
+        head[LESION] /= 4
+        fluid = ball((18, 24, 20), 8) | ((head > 0) & ~ball((18, 24, 20), 17))
+        return np.where(fluid, head * 0.2, head), np.where(fluid, head * 3, head)
+
+    def test_what_was_read_is_said_with_its_modality(self) -> None:
+        data = scan()
+        data[20, 20, 20] = np.nan
+        volumes = {"DWI": head(), "FLAIR": volume_from_array(data, SPL)}
+        flags = {flag.code: flag.message for flag in segment(volumes).flags}
+        assert flags["non-finite"].startswith("FLAIR: 1 voxels")
+
+    def test_an_adc_map_and_a_weighted_image_are_told_apart(self) -> None:
+        weighted, coefficient = (volume_from_array(data, SPL) for data in self.diffusion())
+        assert self.codes({"DWI": weighted, "ADC": coefficient}) == []
+        assert self.codes({"DWI": coefficient, "ADC": weighted}) == ["modality", "modality"]
+        assert self.codes({"DWI": weighted, "B0": coefficient}) == []
+
+    def test_weighting_makes_nothing_brighter(self) -> None:
+        weighted, coefficient = self.diffusion()
+        volumes = {
+            "DWI": volume_from_array(weighted * 3, SPL),
+            "B0": volume_from_array(coefficient, SPL),
+        }
+        assert self.codes(volumes) == ["modality"]
+
+    def test_one_image_under_two_names(self) -> None:
+        flags = segment({"DWI": head(), "FLAIR": head()}).flags
+        assert [flag.code for flag in flags] == ["same-image"]
+        assert flags[0].message == "DWI and FLAIR are the same image"
+
+    @pytest.mark.filterwarnings("ignore::UserWarning")
+    def test_without_memory_the_processor_takes_over(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        place = automatic.place_on_grid
+
+        def failing(*given: Any) -> Any:
+            if given[-1].type == "cuda":
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return place(*given)
+
+        monkeypatch.setattr(automatic, "place_on_grid", failing)
+        monkeypatch.setattr(prediction, "choose_device", lambda _: torch.device("cuda"))
+        result = segment({"DWI": head()}, device="auto")
+        assert result.device == "cpu"
+        assert [flag.code for flag in result.flags] == ["cpu-fallback"]
+        assert result.mask.any()
+
+
+@pytest.mark.usefixtures("rule")
+class TestSteps:
+    def test_progress_goes_to_the_end(self) -> None:
+        clicks = [Click((18, 20, 28)), Click((20, 24, 12), positive=False)]
+        for given in ((), clicks):
+            steps = segment_lesions_steps(
+                {"DWI": head()}, device="cpu", skull_strip=False, clicks=given
+            )
+            seen = list(steps)
+            shares = [progress.done / progress.total for progress in seen]
+            assert shares == sorted(shares)
+            assert shares[0] < 0.7
+            assert shares[-1] > 0.98
+            assert all(progress.message for progress in seen)
+
+    def test_closing_cancels(self) -> None:
+        steps = segment_lesions_steps({"DWI": head()}, device="cpu", skull_strip=False)
+        next(steps)
+        steps.close()
+        with pytest.raises(StopIteration):
+            next(steps)
+
+
+@pytest.mark.slow
+class TestRealNetwork:
+    def test_the_brain_is_found_and_the_rest_left_alone(self, random_weights: Path) -> None:
+        scans = {name: sample_case()[name][0] for name in ("DWI", "FLAIR")}
+        result = segment_lesions(scans, device="cpu", weights=random_weights)
+        assert result.brain.shape == result.mask.shape == read_volume(scans["DWI"]).shape
+        truth = np.asarray(nib.load(sample_case()["DWI"][1]).dataobj) > 0
+        assert dice(result.brain, truth) > 0.9
+        # An untrained network answers about one half everywhere: cut off sharply by the brain.
+        assert np.all(result.probability[truth & result.brain] > 0.05)
+        far = ~np.asarray(nib.as_closest_canonical(nib.load(sample_case()["DWI"][1])).dataobj, bool)
+        assert result.probability[~result.brain].mean() < 0.2
+        assert far.any()
+        assert "brain" in result.seconds
+        assert "network" in result.seconds
+
+    def test_a_case_takes_seconds(self, random_weights: Path) -> None:
+        """Twelve seconds of the processor are six on two cores."""
+        rng = np.random.default_rng(0)
+        data = np.pad(scan(), ((2, 2), (2, 2), (2, 2)))
+        affine = np.diag([2.0, 2, 2, 1])
+        grid = np.diag([3.0, 3, 3, 1])
+        fine = onto_grid(data, grid, (60, 78, 66), affine) + rng.random((60, 78, 66), np.float32)
+        volumes = {name: volume_from_array(fine, affine) for name in ("DWI", "ADC")}
+        segment_lesions(volumes, device="cpu", weights=random_weights)
+        start = process_time()
+        segment_lesions(volumes, device="cpu", weights=random_weights)
+        assert process_time() - start < 12
+
+
+class TestAdc:
+    def pair(self, b_value: float) -> tuple[Volume, Volume, np.ndarray]:
+        adc = np.random.default_rng(1).uniform(400, 2500, scan().shape)
+        b0 = np.where(scan() > 0, scan() * 10, 0)
+        dwi = b0 * np.exp(-adc * 1e-6 * b_value)
+        return volume_from_array(dwi, SPL), volume_from_array(b0, SPL), np.where(b0 > 0, adc, 0)
+
+    @pytest.mark.parametrize("b_value", [800, 1000, 2500])
+    def test_it_is_what_made_the_images(self, b_value: float) -> None:
+        dwi, b0, adc = self.pair(b_value)
+        found = adc_from(dwi, b0, b_value)
+        np.testing.assert_allclose(found.data, adc, atol=0.1, rtol=1e-3)
+        assert np.array_equal(found.affine, dwi.affine)
+
+    def test_on_another_grid(self) -> None:
+        dwi, b0, adc = self.pair(1000)
+        wider = np.pad(b0.data, 3)
+        affine = SPL.copy()
+        affine[:3, 3] -= SPL[:3, :3] @ [3, 3, 3]
+        found = adc_from(dwi, volume_from_array(wider, affine), 1000)
+        np.testing.assert_allclose(found.data, adc, atol=0.1, rtol=1e-3)
+
+    def test_images_in_the_wrong_order(self) -> None:
+        dwi, b0, _ = self.pair(1000)
+        with pytest.raises(VolumeError, match="are DWI and B0 in the right order"):
+            adc_from(b0, dwi, 1000)
+        for b_value in (0, -1000, float("nan")):
+            with pytest.raises(ValueError, match="b-value must be positive"):
+                adc_from(dwi, b0, b_value)
+
+    @pytest.mark.usefixtures("rule")
+    def test_it_can_be_used_at_once(self) -> None:
+        dwi, b0, _ = self.pair(1000)
+        assert segment({"DWI": dwi, "ADC": adc_from(dwi, b0, 1000)}).mask.shape == dwi.shape

@@ -1,0 +1,264 @@
+"""Simulated strokes: where they lie, what they look like, what is marked."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from phantom import write_label_map
+
+from strokedx_core.synthesis.clicks import draw_clicks, simulate_clicks
+from strokedx_core.synthesis.labels import Head, load_head
+from strokedx_core.synthesis.lesion_shapes import LesionShape, load_shapes
+from strokedx_core.synthesis.mni import head_to_mni
+from strokedx_core.synthesis.stroke import KINDS, StrokeRecipe, generate_case
+from strokedx_core.synthesis.stroke_places import Anatomy, bleed, infarct
+from strokedx_core.synthesis.stroke_signals import BLOOD, INFARCT, LOOKALIKES, draw_signals
+from strokedx_core.tasks import LESION_TYPES, MODALITIES
+
+RECIPE = StrokeRecipe(shape=(64, 64, 64), spacing=3.0, shift=4.0)
+CLEAN = replace(
+    RECIPE, spacing_jitter=0.0, rotation=0.0, scaling=0.0, shear=0.0, shift=0.0, warp=0.0,
+    fine_warp=0.0, bias=0.0, noise=0.0, thick=0.0, motion=0.0, ghost=0.0, stripped=0.0,
+    dropout=0.0, crop=0.0, displaced=0.0, random_contrast=0.0,
+)  # fmt: skip
+"""The scanner and the archive do nothing."""
+
+
+def rng(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def write_shapes(folder: Path, count: int = 4) -> Path:
+    """Balls in MNI space at 1 mm, stored with x to the left: ball_0 on the left, ball_1 right…"""
+    folder.mkdir(parents=True, exist_ok=True)
+    affine = np.array([[-1, 0, 0, 78], [0, 1, 0, -112], [0, 0, 1, -50], [0, 0, 0, 1]], float)
+    i, j, k = np.ogrid[:157, :189, :136]
+    for number in range(count):
+        x, y, z = (-30 if number % 2 == 0 else 30), -10 + 6 * number, 25
+        radius = 8 + 3 * number
+        mask = (78 - i - x) ** 2 + (j - 112 - y) ** 2 + (k - 50 - z) ** 2 <= radius**2
+        image = nib.Nifti1Image(mask.astype(np.uint8), affine)
+        nib.save(image, folder / f"ball-{number}_lesion.nii.gz")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def head(tmp_path_factory: pytest.TempPathFactory) -> Head:
+    folder = tmp_path_factory.mktemp("labels")
+    return load_head(write_label_map(folder / "head.nii.gz", scale=0.9))
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> list[LesionShape]:
+    return load_shapes(write_shapes(tmp_path_factory.mktemp("shapes")))
+
+
+@pytest.fixture(scope="module")
+def anatomy(head: Head) -> Anatomy:
+    """Every third voxel of the head."""
+    matrix = head_to_mni(head)
+    size = head.classes.shape
+    axes = torch.meshgrid(*(torch.arange(0.0, n, 3) for n in size), indexing="ij")
+    place = torch.stack(axes)
+    mni = torch.einsum("ij,jxyz->ixyz", matrix[:, :3], place) + matrix[:, 3].view(3, 1, 1, 1)
+    thin = (slice(None, None, 3),) * 3
+    return Anatomy(head.classes[thin].int(), head.distance[thin] * 0.25, mni, 3.0)
+
+
+class TestShapes:
+    def test_a_ball_keeps_volume_and_place(self, shapes: list[LesionShape]) -> None:
+        for number, shape in enumerate(shapes):
+            radius = 8 + 3 * number
+            assert shape.volume_ml == pytest.approx(4.19 * radius**3 / 1000, rel=0.02)
+            middle = shape.start + (torch.tensor(shape.mask.shape) - 1) / 2
+            side = -30 if number % 2 == 0 else 30
+            assert middle.tolist() == [side, -10 + 6 * number, 25]
+
+    def test_the_cache_gives_the_same(self, tmp_path: Path) -> None:
+        folder = write_shapes(tmp_path / "masks", 2)
+        first, second = load_shapes(folder, tmp_path), load_shapes(folder, tmp_path)
+        assert list(tmp_path.glob("lesions-*.pt"))
+        for one, other in zip(first, second, strict=True):
+            assert torch.equal(one.mask, other.mask)
+            assert torch.equal(one.start, other.start)
+
+    def test_an_empty_folder_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(ValueError, match="no lesion masks"):
+            load_shapes(tmp_path)
+
+    def test_other_grids_are_refused(self, tmp_path: Path) -> None:
+        image = nib.Nifti1Image(np.ones((4, 4, 4), np.uint8), np.diag([2.0, 2, 2, 1]))
+        nib.save(image, tmp_path / "a.nii.gz")
+        with pytest.raises(ValueError, match="1 mm"):
+            load_shapes(tmp_path)
+
+
+class TestMni:
+    def test_the_brain_fills_the_space(self, head: Head) -> None:
+        matrix = head_to_mni(head).numpy()
+        brain = np.argwhere(head.distance.numpy() < 0)
+        placed = brain @ matrix[:, :3].T + matrix[:, 3]
+        upper = placed[placed[:, 2] > 0]
+        assert np.abs(upper.min(0)[:2] - (-71, -107)).max() < 8
+        assert np.abs(upper.max(0) - (72, 73, 78)).max() < 8
+
+    def test_right_stays_right(self, head: Head) -> None:
+        assert float(head_to_mni(head)[0, 0]) > 0.5
+
+
+class TestPlaces:
+    @pytest.mark.parametrize("kind", ["drawn", "several", "large", "shower", "lacune", "watershed"])
+    def test_infarcts_lie_in_tissue(
+        self, anatomy: Anatomy, shapes: list[LesionShape], kind: str
+    ) -> None:
+        masks = [infarct(anatomy, shapes, rng(seed), kind) for seed in range(6)]
+        assert sum(bool(mask.any()) for mask in masks) >= 4
+        for mask in masks:
+            assert not (mask & ~anatomy.parenchyma).any()
+
+    def test_large_is_larger_than_lacune(self, anatomy: Anatomy, shapes: list[LesionShape]) -> None:
+        sizes = {
+            kind: sum(int(infarct(anatomy, shapes, rng(s), kind).sum()) for s in range(6))
+            for kind in ("large", "lacune")
+        }
+        assert sizes["large"] > 3 * sizes["lacune"]
+
+    @pytest.mark.parametrize("kind", ["lobar", "cerebellar", "brainstem", "micro"])
+    def test_bleeds_start_where_they_are_named_for(self, anatomy: Anatomy, kind: str) -> None:
+        found = bleed(anatomy, rng(1), kind)
+        assert found.blood.any()
+        assert not (found.blood & (anatomy.distance >= 0)).any()
+        # The deepest point lies in the tissue the bleed is named for.
+        names = {
+            "lobar": ("white",),
+            "cerebellar": ("cerebellar white", "cerebellar grey"),
+            "brainstem": ("brainstem",),
+            "micro": ("white", "cortex"),
+        }
+        if kind in ("brainstem", "micro"):
+            near = (found.depth < 1) & anatomy.of(*names[kind])
+            assert near.any()
+
+
+class TestSignals:
+    @pytest.mark.parametrize("table", [INFARCT, BLOOD, LOOKALIKES])
+    def test_every_stage_names_every_sequence(
+        self, table: dict[str, dict[str, tuple[float, float]]]
+    ) -> None:
+        for stage, ranges in table.items():
+            assert set(ranges) == set(MODALITIES), stage
+            for seed in range(5):
+                for name, signal in draw_signals(ranges, rng(seed)).items():
+                    low, high = ranges[name]
+                    assert low - 1e-9 <= signal.times <= high + 1e-9
+
+    def test_hyperacute_infarcts_show_on_diffusion_alone(self) -> None:
+        for seed in range(20):
+            signals = draw_signals(INFARCT["hyperacute"], rng(seed))
+            assert signals["DWI"].visible
+            assert signals["ADC"].visible
+            assert not signals["FLAIR"].visible
+
+
+class TestCases:
+    def test_same_seed_same_case(self, head: Head, shapes: list[LesionShape]) -> None:
+        matrix = head_to_mni(head)
+        one, two = (generate_case(head, matrix, shapes, 5, recipe=RECIPE) for _ in range(2))
+        assert torch.equal(one.image, two.image)
+        assert torch.equal(one.target, two.target)
+        other = generate_case(head, matrix, shapes, 6, recipe=RECIPE)
+        assert not torch.equal(one.image, other.image)
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_what_is_marked(self, head: Head, shapes: list[LesionShape], kind: str) -> None:
+        matrix = head_to_mni(head)
+        marked = torch.zeros(3)
+        for seed in range(4):
+            case = generate_case(
+                head, matrix, shapes, seed, sequences=("DWI", "SWI", "FLAIR"), kind=kind,
+                recipe=RECIPE,
+            )  # fmt: skip
+            general, ischemic, hemorrhagic = case.target
+            assert torch.equal(general, torch.maximum(ischemic, hemorrhagic))
+            assert set(case.target.unique().tolist()) <= {0.0, 1.0}
+            marked += case.target.sum((1, 2, 3))
+            present = case.image.abs().sum((1, 2, 3)) > 0
+            names = {m for m, there in zip(MODALITIES, present.tolist(), strict=True) if there}
+            assert names == {"DWI", "SWI", "FLAIR"}
+            assert bool(case.image.isfinite().all())
+        expected = {
+            "none": (False, False),
+            "infarct": (True, False),
+            "old infarct": (True, False),
+            "haemorrhage": (False, True),
+            "transformation": (True, True),
+        }[kind]
+        assert tuple(bool(value > 0) for value in marked[1:]) == expected
+
+    def test_fresh_infarcts_are_bright_on_dwi_and_dark_on_adc(
+        self, head: Head, shapes: list[LesionShape]
+    ) -> None:
+        matrix = head_to_mni(head)
+        brighter, darker, counted = 0, 0, 0
+        for seed in range(12):
+            case = generate_case(
+                head, matrix, shapes, seed, sequences=("DWI", "ADC"), kind="infarct", recipe=CLEAN
+            )
+            lesion = case.target[LESION_TYPES.index("ischemic")] > 0.5
+            if int(lesion.sum()) < 30:
+                continue
+            counted += 1
+            dwi, adc = (case.image[MODALITIES.index(name)] for name in ("DWI", "ADC"))
+            rest = case.brain & ~lesion & (dwi > 0)
+            brighter += int(dwi[lesion].median() > dwi[rest].median())
+            darker += int(adc[lesion].median() < adc[rest].median())
+        assert counted >= 6
+        # Subacute ones may be as bright as their surroundings on ADC.
+        assert brighter >= 0.9 * counted
+        assert darker >= 0.5 * counted
+
+    def test_a_quarter_has_no_stroke(self) -> None:
+        kinds = StrokeRecipe().kinds
+        assert kinds["none"] / sum(kinds.values()) == pytest.approx(0.25)
+
+    @pytest.mark.parametrize(
+        ("values", "words"),
+        [({"sequences": ("PD",)}, "sequences must be"), ({"kind": "tumour"}, "kind must be")],
+    )
+    def test_unknown_words_are_refused(
+        self, head: Head, shapes: list[LesionShape], values: dict[str, object], words: str
+    ) -> None:
+        with pytest.raises(ValueError, match=words):
+            generate_case(head, head_to_mni(head), shapes, 1, recipe=RECIPE, **values)  # type: ignore[arg-type]
+
+
+class TestClicks:
+    def test_a_click_is_a_peak(self) -> None:
+        drawn = draw_clicks((20, 24, 28), [(5, 6, 7), (15, 20, 25)])
+        assert drawn[5, 6, 7] == 1
+        assert drawn[15, 20, 25] == 1
+        assert float(drawn[5, 6, 9]) == pytest.approx(np.exp(-0.5), rel=1e-5)
+        assert drawn[12, 12, 12] == 0
+
+    def test_beyond_the_edge(self) -> None:
+        assert not draw_clicks((8, 8, 8), [(40, 4, 4)]).any()
+        assert not draw_clicks((8, 8, 8), []).any()
+        assert draw_clicks((8, 8, 8), [(-1, 4, 4)])[0, 4, 4] > 0
+
+    def test_simulated_clicks_go_to_the_largest_errors(self) -> None:
+        truth = np.zeros((20, 20, 20), bool)
+        found = np.zeros_like(truth)
+        truth[2:9, 2:9, 2:9] = True
+        found[12:17, 12:17, 12:17] = True
+        truth[18, 18, 18] = True
+        assert simulate_clicks(found, truth, 2) == [((5, 5, 5), True), ((14, 14, 14), False)]
+        assert len(simulate_clicks(found, truth, 9)) == 3
+        assert simulate_clicks(truth, truth, 5) == []
+        ((place, positive),) = simulate_clicks(found, truth, 1, np.random.default_rng(0))
+        assert positive
+        assert truth[place]
