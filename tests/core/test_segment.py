@@ -205,13 +205,11 @@ class TestLesions:
         turned = stored(mask + 2.0 * brain + np.linspace(0, 0.5, 60), affine, axes)
         again = turned.data.astype(int)
         result = self.result(again % 2 == 1, again >= 2, turned.affine)
-        sides = {round(lesion.volume_ml, 3): lesion.side for lesion in result.lesions()}
         assert len(result.lesions()) == 3
-        expected = {0.768: {"left", "right"}, 0.72: {"both"}}
-        found = {volume: set() for volume in expected}
+        found: dict[float, set[str]] = {}
         for lesion in result.lesions():
-            found[round(lesion.volume_ml, 3)].add(lesion.side)
-        assert found == expected, sides
+            found.setdefault(round(lesion.volume_ml, 3), set()).add(lesion.side)
+        assert found == {0.768: {"left", "right"}, 0.72: {"both"}}
 
     def test_pieces_that_meet_at_a_corner_are_one(self) -> None:
         mask = np.zeros((8, 8, 8), bool)
@@ -331,7 +329,7 @@ class TestErrors:
         volume = head()
         with pytest.raises(VolumeError, match="no sequence was given"):
             segment({})
-        with pytest.raises(ValueError, match="modality must be one of T1W, .*, not 'CT'"):
+        with pytest.raises(ValueError, match=r"modality must be one of T1W, .*, not 'CT'"):
             segment({"CT": volume})
         with pytest.raises(VolumeError, match=r"none\.nii"):
             segment({"DWI": tmp_path / "none.nii"})
@@ -363,7 +361,7 @@ class TestErrors:
             segment({"DWI": head()}, weights="nonsense")
 
     def test_weights_of_another_task(self) -> None:
-        with pytest.raises(WeightsError, match="not for lesions .*1 channels to 1, where 10 to 3"):
+        with pytest.raises(WeightsError, match=r"not for lesions .*1 channels to 1, where 10 to 3"):
             segment({"DWI": head()}, weights="skull_strip")
 
 
@@ -455,9 +453,7 @@ class TestRealNetwork:
         assert dice(result.brain, truth) > 0.9
         # An untrained network answers about one half everywhere: cut off sharply by the brain.
         assert np.all(result.probability[truth & result.brain] > 0.05)
-        far = ~np.asarray(nib.as_closest_canonical(nib.load(sample_case()["DWI"][1])).dataobj, bool)
         assert result.probability[~result.brain].mean() < 0.2
-        assert far.any()
         assert "brain" in result.seconds
         assert "network" in result.seconds
 
