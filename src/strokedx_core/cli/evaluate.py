@@ -12,7 +12,7 @@ from strokedx_core import __version__
 from strokedx_core.cli.outputs import OutputError
 from strokedx_core.cli.pairs import Pair, Pairing, PairingError, match
 from strokedx_core.cli.progress import progress
-from strokedx_core.cli.skull_strip import NOTICE
+from strokedx_core.cli.report import NOTICE
 
 if TYPE_CHECKING:
     from strokedx_core.evaluation.lesion_report import CaseResult
