@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 from scipy.ndimage import map_coordinates
 
-from strokedx_core.volume import back_to_grid, resample, working_grid
+from strokedx_core.volume import (
+    back_to_grid,
+    onto_grid,
+    resample,
+    to_canonical,
+    working_grid,
+)
 
 RNG = np.random.default_rng(0)
 STEPS = [(0.4, 0.7, 1.0), (1.3, 2.0, 0.5), (2.13, 3.7, 5.2), (1.0001, 1.5, 1.99)]
@@ -186,3 +192,70 @@ def test_a_whole_head_is_resampled_in_a_moment() -> None:
         resample(data, (120, 120, 120), (0.5, 0.5, 0.5), (2.13, 2.13, 2.13))
         seconds.append(time.perf_counter() - begin)
     assert min(seconds) < 1.0
+
+
+class TestOntoGrid:
+    """Between grids that lie anywhere."""
+
+    def place(self, degrees: float, spacing: tuple[float, ...], origin: tuple[float, ...]):
+        angle = np.radians(degrees)
+        c, s = np.cos(angle), np.sin(angle)
+        turn = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
+        tip = np.array([[1, 0, 0], [0, c, -s], [0, s, c]])
+        affine = np.eye(4)
+        affine[:3, :3] = turn @ tip * spacing
+        affine[:3, 3] = origin
+        return affine
+
+    @pytest.mark.parametrize("degrees", [0, 7, 30, 90, 135])
+    @pytest.mark.parametrize("spacing", [(1, 1, 1), (0.6, 0.7, 4), (3, 2.5, 2)])
+    def test_a_slope_stays_a_slope(self, degrees, spacing):
+        slope = np.array([0.3, -0.2, 0.5])
+        affine = self.place(degrees, spacing, (-30, 10, 5))
+        shape = tuple(int(80 / size) for size in spacing)
+        middle = affine @ [*((np.array(shape) - 1) / 2), 1]
+        data = np.einsum("c,cijk->ijk", slope, at(affine, shape)) + 100
+        onto = self.place(20, (1.6, 1.6, 1.6), (0, 0, 0))
+        onto[:3, 3] = middle[:3] - onto[:3, :3] @ [9.5, 9.5, 9.5]
+        expected = np.einsum("c,cijk->ijk", slope, at(onto, (20, 20, 20))) + 100
+        found = onto_grid(data, affine, (20, 20, 20), onto)
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, expected, atol=0.05)
+
+    @pytest.mark.parametrize("degrees", [0, 25])
+    def test_beyond_the_field_of_view_is_zero_and_its_edge_is_not(self, degrees):
+        affine = self.place(degrees, (2, 2, 5), (0, 0, 0))
+        shape, wide = (20, 20, 8), (60, 60, 60)
+        onto = self.place(degrees / 2, (1.5, 1.5, 1.5), (-25, -20, -20))
+        found = onto_grid(np.full(shape, 7.0), affine, wide, onto)
+        voxels = np.einsum("ab,bijk->aijk", np.linalg.inv(affine)[:3, :3], at(onto, wide))
+        limits = np.reshape(shape, (3, 1, 1, 1)) - 0.5
+        surely_in = ((voxels > -0.49) & (voxels < limits - 0.01)).all(axis=0)
+        surely_out = ((voxels < -0.51) | (voxels > limits + 0.01)).any(axis=0)
+        assert surely_in.any()
+        np.testing.assert_allclose(found[surely_in], 7, rtol=1e-5)
+        assert not found[surely_out].any()
+
+    def test_parallel_grids_in_any_order_of_axes_are_resampled_exactly(self):
+        data = np.random.default_rng(0).random((12, 14, 10))
+        affine = np.array([[0, 0, -2, 9], [2, 0, 0, -3], [0, -2, 0, 20], [0, 0, 0, 1.0]])
+        canonical, affine_ras = to_canonical(data, affine)
+        found = onto_grid(data, affine, canonical.shape, affine_ras)
+        np.testing.assert_allclose(found, canonical, rtol=1e-6)
+
+    @pytest.mark.parametrize("degrees", [0, 20])
+    def test_detail_too_fine_for_the_grid_is_averaged_away(self, degrees):
+        stripes = np.indices((90, 90, 90)).sum(0) % 2 * 100.0
+        affine = self.place(degrees, (0.5, 0.5, 0.5), (0, 0, 0))
+        onto = np.diag([1.6, 1.6, 1.6, 1.0])
+        onto[:3, 3] = (affine @ [44.5, 44.5, 44.5, 1])[:3] - 1.6 * 4.5
+        found = onto_grid(stripes, affine, (10, 10, 10), onto)
+        np.testing.assert_allclose(found, 50, atol=5)
+
+
+def at(affine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """RAS millimetres of each voxel, (3, i, j, k)."""
+    return (
+        np.einsum("ab,bijk->aijk", affine[:3, :3], np.indices(shape))
+        + affine[:3, 3][:, None, None, None]
+    )
