@@ -1,8 +1,8 @@
 """A lesion network whose answers are known beforehand, and a case for it.
 
 It finds what is more than 2.5 times as bright as brain in any sequence, adds a ball of about 3
-voxels around positive clicks, and takes one away around negative clicks. As hemorrhagic it finds
-nothing but what is clicked.
+voxels around positive clicks, takes one away around negative clicks, and keeps the mask before. As
+hemorrhagic it finds nothing but what is clicked.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class RuleNetwork(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         bright = 8 * (inputs[:, :7].amax(1) - 2.5)
-        clicked = 40 * inputs[:, 7] - 40 * inputs[:, 8]
+        clicked = 40 * inputs[:, 7] - 40 * inputs[:, 8] + 20 * inputs[:, 9]
         return torch.stack([bright + clicked, bright + clicked, clicked - 12], dim=1)
 
 
