@@ -15,7 +15,7 @@ from strokedx_core.volume import from_canonical, onto_grid, resample, to_canonic
 
 __all__ = ["Box", "BrainGrid"]
 
-MARGIN_MM = 5.0
+MARGIN_MM = 4.0
 """How far around the brain the grid reaches at least."""
 
 Box = tuple[slice, slice, slice]

@@ -139,19 +139,22 @@ class LesionResult:
 
     @cached_property
     def _pieces(self) -> tuple[np.ndarray, tuple[Lesion, ...]]:
-        found = cc3d.connected_components(self.mask, connectivity=26)
+        box = _box_around(self.mask)
+        found = cc3d.connected_components(self.mask[box], connectivity=26)
         count = int(found.max(initial=0))
         sizes = np.bincount(found.ravel(order="K"), minlength=count + 1)[1:]
         order = np.argsort(-sizes, kind="stable")
         numbers = np.zeros(count + 1, np.int32)
         numbers[1 + order] = np.arange(1, count + 1)
-        labels = numbers[found]
+        labels = np.zeros_like(self.mask, dtype=np.int32)
+        labels[box] = numbers[found]
         boxes = cc3d.statistics(found)["bounding_boxes"] if count else ()
         midplane = _midplane(self.brain, self.volume.affine)
         lesions = []
         for number, old in enumerate(order, start=1):
-            box = boxes[1 + int(old)]
-            voxels = np.argwhere(found[box] == 1 + old) + [edge.start for edge in box]
+            near = boxes[1 + int(old)]
+            voxels = np.argwhere(found[near] == 1 + old)
+            voxels += [one.start + other.start for one, other in zip(near, box, strict=True)]
             lesions.append(self._lesion(number, voxels, midplane))
         return labels, tuple(lesions)
 
@@ -202,14 +205,27 @@ def drop_small(
     ndarray of bool
         A new array.
     """
-    pieces = cc3d.connected_components(mask, connectivity=26)
+    cleaned = np.zeros_like(mask)
+    box = _box_around(mask)
+    pieces = cc3d.connected_components(mask[box], connectivity=26)
     sizes = np.bincount(pieces.ravel(order="K"))
     # A piece of exactly that volume stays, whatever rounding does to it.
     kept = sizes * voxel_ml > SMALLEST_ML * (1 - 1e-6)
-    kept[[pieces[voxel] for voxel in spared]] = True
+    for voxel in spared:
+        if mask[voxel]:
+            kept[pieces[tuple(at - edge.start for at, edge in zip(voxel, box, strict=True))]] = True
     kept[0] = False
-    cleaned: np.ndarray = kept[pieces]
+    cleaned[box] = kept[pieces]
     return cleaned
+
+
+def _box_around(mask: np.ndarray) -> tuple[slice, ...]:
+    """The smallest box that holds a mask, for lesions fill little of an image; never empty."""
+    box = []
+    for axis in range(3):
+        hit = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
+        box.append(slice(int(hit[0]), int(hit[-1]) + 1) if hit.size else slice(0, 1))
+    return tuple(box)
 
 
 def _midplane(brain: np.ndarray, affine: np.ndarray) -> np.ndarray:
