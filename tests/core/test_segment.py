@@ -19,6 +19,7 @@ from strokedx_core.inference import automatic, prediction
 from strokedx_core.inference.devices import DeviceError
 from strokedx_core.inference.lesion_case import place_on_grid
 from strokedx_core.inference.lesions import SMALLEST_ML, drop_small
+from strokedx_core.inference.prediction import Progress
 from strokedx_core.inference.segment import (
     Click,
     ClickError,
@@ -26,10 +27,18 @@ from strokedx_core.inference.segment import (
     segment_lesions,
     segment_lesions_steps,
 )
+from strokedx_core.inference.skull_strip import SkullStripResult
 from strokedx_core.nets.unet3d import UNet3D
 from strokedx_core.sample import sample_case
 from strokedx_core.tasks import LESION_TYPES, MODALITIES
-from strokedx_core.volume import Volume, VolumeError, onto_grid, read_volume, volume_from_array
+from strokedx_core.volume import (
+    Flag,
+    Volume,
+    VolumeError,
+    onto_grid,
+    read_volume,
+    volume_from_array,
+)
 from strokedx_core.weights import WeightsError, write_weights
 
 AXES = [
@@ -418,6 +427,63 @@ class TestFlags:
         assert result.device == "cpu"
         assert [flag.code for flag in result.flags] == ["cpu-fallback"]
         assert result.mask.any()
+
+
+@pytest.mark.usefixtures("rule")
+class TestBrain:
+    """Which sequence the brain is looked for in; the skull stripping itself is played."""
+
+    def strip(
+        self, monkeypatch: pytest.MonkeyPatch, given: Mapping[str, Volume], ml: Mapping[str, float]
+    ) -> tuple[list[str], LesionResult]:
+        asked = []
+
+        def steps(volume: Volume, *, device: str) -> Any:
+            yield Progress(0, 1, "looking for the brain")
+            (name,) = (n for n, other in given.items() if np.array_equal(other.data, volume.data))
+            asked.append(name)
+            mask = scan() > 0
+            code = () if 700 < ml[name] < 2200 else (Flag("brain-volume", name),)
+            return SkullStripResult(mask & (ml[name] > 0), volume, code, "cpu", ml[name])
+
+        monkeypatch.setattr(automatic, "skull_strip_steps", steps)
+        return asked, segment(given, skull_strip=True)
+
+    def volumes(self) -> dict[str, Volume]:
+        rng = np.random.default_rng(5)
+        return {
+            name: volume_from_array(scan() + 0.1 * rng.random(scan().shape), SPL)
+            for name in ("SWI", "DWI", "FLAIR")
+        }
+
+    def test_the_best_on_the_first_grid(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        given = self.volumes()
+        asked, result = self.strip(monkeypatch, given, dict.fromkeys(given, 1300))
+        assert asked == ["FLAIR"]
+        assert dice(result.mask, LESION) > 0.85
+        given["FLAIR"] = elsewhere(given["FLAIR"], (60, 60, 50), tilted(0, (2.5, 2.5, 3.0)))
+        asked, _ = self.strip(monkeypatch, given, dict.fromkeys(given, 1300))
+        assert asked == ["DWI"]
+
+    def test_another_where_that_shows_no_whole_brain(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        given = self.volumes()
+        asked, result = self.strip(monkeypatch, given, {"FLAIR": 0, "DWI": 1300, "SWI": 1300})
+        assert asked == ["FLAIR", "DWI"]
+        assert result.flags == ()
+        assert result.mask.any()
+
+    def test_the_least_bad_where_none_does(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        given = self.volumes()
+        asked, result = self.strip(monkeypatch, given, {"FLAIR": 2900, "DWI": 600, "SWI": 0})
+        assert asked == ["FLAIR", "DWI", "SWI"]
+        assert [flag.message for flag in result.flags] == ["DWI"]
+
+    def test_nothing_is_found_where_there_is_no_brain(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        _, result = self.strip(monkeypatch, {"DWI": self.volumes()["DWI"]}, {"DWI": 0})
+        assert not result.mask.any()
+        assert [flag.code for flag in result.flags] == ["brain-volume"]
 
 
 @pytest.mark.usefixtures("rule")

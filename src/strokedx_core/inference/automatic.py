@@ -11,6 +11,7 @@ import torch
 from scipy import ndimage
 
 from strokedx_core.inference.alignment import find_movement
+from strokedx_core.inference.brain_mask import PLAUSIBLE_ML
 from strokedx_core.inference.lesion_case import (
     LesionCase,
     Sequences,
@@ -141,6 +142,8 @@ def _find_brain(
 ) -> Generator[Progress, None, tuple[np.ndarray, tuple[Flag, ...]]]:
     """The brain on the grid of the first volume, from the sequence that shows it best there.
 
+    Where that one yields no whole brain, the next is tried.
+
     Returns
     -------
     brain : ndarray of bool
@@ -149,9 +152,18 @@ def _find_brain(
     """
     first = next(iter(case.values()))
     there = [modality for modality in STRIP_ORDER if _same_grid(case.get(modality), first)]
-    volume = replace(case[there[0]], flags=())
-    result = yield from skull_strip_steps(volume, device=device)
-    return result.mask, result.flags
+    tried = []
+    for number, modality in enumerate(there):
+        part = number * _STRIPPED // len(there), _STRIPPED * (number + 1) // len(there)
+        volume = replace(case[modality], flags=())
+        steps = skull_strip_steps(volume, device=device)
+        result = yield from within(steps, *part, _STRIPPED)
+        if not {"brain-volume", "empty-mask"} & {flag.code for flag in result.flags}:
+            return result.mask, result.flags
+        tried.append(result)
+    low, high = PLAUSIBLE_ML
+    best = min(tried, key=lambda result: max(low - result.volume_ml, result.volume_ml - high))
+    return best.mask, best.flags
 
 
 def _aligned(

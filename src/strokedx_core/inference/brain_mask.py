@@ -7,7 +7,14 @@ import numpy as np
 
 from strokedx_core.volume import Flag, Volume, from_canonical, resample, to_canonical
 
-__all__ = ["already_stripped", "clean_mask", "fill_holes", "largest_piece", "mask_flags"]
+__all__ = [
+    "PLAUSIBLE_ML",
+    "already_stripped",
+    "clean_mask",
+    "fill_holes",
+    "largest_piece",
+    "mask_flags",
+]
 
 PLAUSIBLE_ML = (700.0, 2200.0)
 """Volumes between which a mask passes for a whole brain."""

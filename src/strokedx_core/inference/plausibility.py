@@ -41,11 +41,12 @@ def modality_flags(sequences: Mapping[str, Volume], case: LesionCase) -> tuple[F
     said = []
     inside = case.grid.mask(case.brain)
     image = case.image.cpu().numpy()
-    shares = {
-        name: _shares(image[MODALITIES.index(name)], inside)
-        for name in ("DWI", "ADC")
-        if name in sequences
-    }
+    shares = {}
+    for name in ("DWI", "ADC"):
+        values = image[MODALITIES.index(name)][inside]
+        values = values[values != 0]
+        if values.size:
+            shares[name] = float(np.mean(values > BRIGHT)), float(np.mean(values < DARK))
     if "ADC" in shares and shares["ADC"][0] < 0.05:
         said.append("ADC: does not look like an ADC map, on which fluid is the brightest")
     if "DWI" in shares and shares["DWI"][0] > 0.12 and shares["DWI"][1] < 0.04:
@@ -59,11 +60,3 @@ def modality_flags(sequences: Mapping[str, Volume], case: LesionCase) -> tuple[F
         if one.shape == two.shape and np.array_equal(one.data, two.data):
             flags.append(Flag("same-image", f"{name} and {other} are the same image"))
     return tuple(flags)
-
-
-def _shares(image: np.ndarray, inside: np.ndarray) -> tuple[float, float]:
-    """Shares of the brain that are bright and dark; (1, 0) where there is no image."""
-    values = image[inside & (image != 0)]
-    if not values.size:
-        return 1.0, 0.0
-    return float(np.mean(values > BRIGHT)), float(np.mean(values < DARK))
