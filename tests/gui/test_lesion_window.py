@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QDockWidget
 
 pytestmark = pytest.mark.gui
 
-WIDGET = ("Plugins", "Lesion segmentation (StrokeDx)")
+WIDGET = ("Plugins", "StrokeDx", "Lesion segmentation (StrokeDx)")
 SEGMENT = ("Layers", "Segment", "Lesion segmentation (StrokeDx)")
 NEW = (18, 34, 28)
 """A voxel of brain without lesion."""

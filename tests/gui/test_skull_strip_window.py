@@ -14,7 +14,7 @@ from strokedx_core.volume import read_mask
 pytestmark = pytest.mark.gui
 
 SAMPLE = ("File", "Open Sample", "Synthetic head (StrokeDx)")
-WIDGET = ("Plugins", "Skull strip (StrokeDx)")
+WIDGET = ("Plugins", "StrokeDx", "Skull strip (StrokeDx)")
 SEGMENT = ("Layers", "Segment", "Skull strip (StrokeDx)")
 
 

@@ -68,10 +68,10 @@ def test_importing_the_package_imports_neither_napari_nor_torch() -> None:
     assert done.stdout.strip() == ""
 
 
-def test_readers_and_the_widget_do_without_torch_until_a_run() -> None:
+def test_readers_and_the_widgets_do_without_torch_until_a_run() -> None:
     code = (
-        "import sys, napari_strokedx.widgets.skull_strip, napari_strokedx.writer,"
-        "napari_strokedx.sample_data; print('torch' in sys.modules)"
+        "import sys, napari_strokedx.widgets.skull_strip, napari_strokedx.widgets.lesion,"
+        "napari_strokedx.writer, napari_strokedx.sample_data; print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

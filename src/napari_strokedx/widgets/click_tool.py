@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Labels
 from napari.utils.notifications import show_info
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import Signal
 from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
@@ -27,10 +27,11 @@ if TYPE_CHECKING:
 __all__ = ["EMPTY", "SO_FAR", "ClickTool"]
 
 SO_FAR, EMPTY = "so far", "empty"
-_KEYS = {"undo": "Control-Z", "redo": "Control-Shift-Z"}
-_HELP = (
-    "Left-click inside a lesion adds it; right-click or Shift-click takes away. In 3-D a click adds"
-    " at the brightest voxel of the brain under the mouse, and takes away the lesion in front."
+_UNDO, _REDO = "Control-Z", "Control-Shift-Z"
+_HELP = "Left-click inside a lesion adds it; right-click or Shift-click takes away."
+_HELP_3D = (
+    "In 3-D a click adds at the brightest voxel of the brain under the mouse, and takes away at the"
+    " lesion in front."
 )
 
 
@@ -64,7 +65,7 @@ class ClickTool(QWidget):
     def _build(self) -> None:
         self.switch = QPushButton("Click &lesions")
         self.switch.setCheckable(True)
-        self.switch.setToolTip(_HELP)
+        self.switch.setToolTip(f"{_HELP} {_HELP_3D}")
         self.start_box = ChoiceBox(
             "Mask that clicks begin with: the result so far, found by a run where there is none;"
             " nothing at all; or a copy of any Labels layer."
@@ -89,12 +90,16 @@ class ClickTool(QWidget):
         column.addLayout(row)
         column.addWidget(self.hint)
         self.shortcuts = []
-        for name, button in (("undo", self.undo_button), ("redo", self.redo_button)):
-            button.clicked.connect(lambda _, name=name: self._ask(name))
+        for button, key, act in (
+            (self.undo_button, _UNDO, self._undo),
+            (self.redo_button, _REDO, self._redo),
+        ):
+            button.clicked.connect(act)
             # napari hears keys over its canvas alone; these work over the dock.
-            shortcut = QShortcut(QKeySequence(_KEYS[name].replace("Control", "Ctrl")), self)
-            shortcut.setContext(Qt.ShortcutContext.WindowShortcut)
-            shortcut.activated.connect(partial(self._on_key, name))
+            shortcut = QShortcut(
+                QKeySequence(key.replace("Control", "Ctrl").replace("-", "+")), self
+            )
+            shortcut.activated.connect(act)
             self.shortcuts.append(shortcut)
         self.switch.toggled.connect(self._on_switch)
         self.start_box.activated.connect(self._on_start_chosen)
@@ -168,7 +173,7 @@ class ClickTool(QWidget):
         self.start_box.choose(SO_FAR)
         self._mouse.listen()
         self._bind()
-        self._say(_HELP)
+        self._say(f"{_HELP} {_HELP_3D}" if self._viewer.dims.ndisplay == 3 else _HELP)
         self._show_state()
 
     def end(self, reason: str = "") -> None:
@@ -189,9 +194,9 @@ class ClickTool(QWidget):
         self._unbind()
         providers: tuple[Any, ...] = (self._viewer, self._layer)
         for provider in providers:
-            for name, key in _KEYS.items():
+            for key, act in ((_UNDO, self._undo), (_REDO, self._redo)):
                 before = provider.bind_key(key, None)
-                provider.bind_key(key, partial(self._on_key, name), overwrite=True)
+                provider.bind_key(key, act, overwrite=True)
                 self._bound.append((provider, key, before))
 
     def _unbind(self) -> None:
@@ -199,7 +204,14 @@ class ClickTool(QWidget):
             provider.bind_key(key, before, overwrite=True)
         self._bound.clear()
 
-    def _on_key(self, name: str, provider: Any = None) -> None:
+    # napari wants keys bound to what has a name, and calls it with the viewer or the layer.
+    def _undo(self, provider: Any = None) -> None:
+        self._on_key("undo")
+
+    def _redo(self, provider: Any = None) -> None:
+        self._on_key("redo")
+
+    def _on_key(self, name: str) -> None:
         layer = self._viewer.layers.selection.active
         # Who paints by hand takes back strokes.
         if isinstance(layer, Labels) and layer.mode != "pan_zoom":

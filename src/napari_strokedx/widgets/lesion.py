@@ -10,13 +10,10 @@ from napari.layers import Labels
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import (
     QCheckBox,
-    QFrame,
     QHBoxLayout,
     QLabel,
-    QScrollArea,
     QSlider,
     QVBoxLayout,
-    QWidget,
 )
 
 from napari_strokedx.grids import named_orientation
@@ -29,6 +26,7 @@ from napari_strokedx.widgets.parts import (
     NO_IMAGE,
     ChoiceBox,
     OrientationBox,
+    ScrolledColumn,
     counted,
     device_text,
     sentence,
@@ -87,9 +85,9 @@ class LesionWidget(RunWidget):
         self.type_box = ChoiceBox("What counts as a lesion.")
         for name in LESION_TYPES:
             self.type_box.addItem(_TYPES[name], name)
-        self.strip_box = QCheckBox("Leave out what is not brain")
+        self.strip_box = QCheckBox("Find the brain first")
         self.strip_box.setToolTip(
-            "Finds the brain first. Not needed for images without skull; a little faster without."
+            "Lesions are looked for in the brain alone. Images without skull do without."
         )
         self.strip_box.setChecked(True)
         for text, box in (
@@ -129,22 +127,17 @@ class LesionWidget(RunWidget):
         slide = QHBoxLayout()
         slide.addWidget(self.threshold)
         slide.addWidget(self.threshold_text)
-        self.form.addRow("&Threshold", slide)
+        label = QLabel("&Threshold")
+        label.setBuddy(self.threshold)
+        self.form.addRow(label, slide)
         self.column.addWidget(self.table)
         self.column.addWidget(self.click_tool)
         self.column.addWidget(self.notice)
         self.column.addStretch(1)
-        # A small screen scrolls; without this napari's window would grow beyond it.
-        inside = QWidget()
-        inside.setLayout(self.column)
-        scrolled = QScrollArea()
-        scrolled.setWidgetResizable(True)
-        scrolled.setFrameShape(QFrame.Shape.NoFrame)
-        scrolled.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scrolled.setWidget(inside)
+        self.scrolled = ScrolledColumn(self.column)
         whole = QVBoxLayout(self)
         whole.setContentsMargins(0, 0, 0, 0)
-        whole.addWidget(scrolled)
+        whole.addWidget(self.scrolled)
 
     # The viewer's layers
 
@@ -175,6 +168,7 @@ class LesionWidget(RunWidget):
         self._set_row_visible(self.orientation_box, bool(asked))
         if asked:
             self.orientation_box.begin_with(asked[0])
+        self.scrolled.updateGeometry()
         self._check()
         self.click_tool.setEnabled(not self._reason_against())
 

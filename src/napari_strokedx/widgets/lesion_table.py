@@ -42,6 +42,7 @@ class LesionTable(QTableWidget):
         self.setHorizontalHeaderLabels(_COLUMNS)
         header: Any = self.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
+        header.setSectionResizeMode(1, QHeaderView.ResizeMode.ResizeToContents)
         header.setHighlightSections(False)
         beside: Any = self.verticalHeader()
         beside.hide()
@@ -75,9 +76,7 @@ class LesionTable(QTableWidget):
                 item.setTextAlignment(Qt.AlignmentFlag.AlignCenter)
                 if column == 0:
                     red, green, blue = (round(255 * part) for part in colour(row.number)[:3])
-                    item.setBackground(QColor(red, green, blue))
-                    bright = red * 0.3 + green * 0.6 + blue * 0.1 > 128
-                    item.setForeground(QColor("black" if bright else "white"))
+                    item.setData(Qt.ItemDataRole.DecorationRole, QColor(red, green, blue))
                 self.setItem(number, column, item)
         self.setVisible(bool(rows))
         self.resizeRowsToContents()

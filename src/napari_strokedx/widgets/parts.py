@@ -6,14 +6,18 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import QSize, Qt, Signal
 from qtpy.QtWidgets import (
     QComboBox,
+    QFrame,
     QLabel,
+    QScrollArea,
     QSizePolicy,
     QStyle,
     QStyleOptionComboBox,
     QStylePainter,
+    QVBoxLayout,
+    QWidget,
 )
 
 from napari_strokedx.grids import ASSUMED_ORIENTATION, ORIENTATIONS, grid_of, named_orientation
@@ -32,6 +36,7 @@ __all__ = [
     "FlagsLabel",
     "LayerBox",
     "OrientationBox",
+    "ScrolledColumn",
     "TextLabel",
     "counted",
     "device_text",
@@ -252,3 +257,23 @@ class FlagsLabel(TextLabel):
         """Show these and no others."""
         self.setText("\n".join(f"⚠ {sentence(flag.message)}" for flag in flags))
         self.setVisible(bool(flags))
+
+
+class ScrolledColumn(QScrollArea):
+    """A column that scrolls where a screen is too low for it, and is never cut off at its side."""
+
+    def __init__(self, column: QVBoxLayout) -> None:
+        super().__init__()
+        inside = QWidget()
+        inside.setLayout(column)
+        self.setWidgetResizable(True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setWidget(inside)
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802
+        """As wide as what is in it, with room for the bar."""
+        inside: Any = self.widget()
+        bar: Any = self.verticalScrollBar()
+        width = inside.minimumSizeHint().width() + bar.sizeHint().width()
+        return QSize(width, super().minimumSizeHint().height())
