@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Generator
 from pathlib import Path
@@ -12,10 +11,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from orientations import AXES, turned, turned_back
 from phantom import BRAIN, label_map, t1w
 from scipy import ndimage
 from torch import Tensor, nn
 
+from strokedx_core.evaluation.metrics import dice
 from strokedx_core.inference import brain_mask, prediction
 from strokedx_core.inference import skull_strip as inference
 from strokedx_core.inference.devices import DeviceError, autocast_dtype, choose_device
@@ -32,12 +33,6 @@ from strokedx_core.volume import (
 )
 from strokedx_core.weights import WeightsError, load_network, read_card, write_weights
 
-AXES = [
-    "".join(letters)
-    for order in itertools.permutations(("LR", "PA", "IS"))
-    for letters in itertools.product(*order)
-]
-
 
 def finish(steps: Generator[Any, None, Any]) -> tuple[list[Any], Any]:
     """What a generator yields, and what it returns."""
@@ -47,10 +42,6 @@ def finish(steps: Generator[Any, None, Any]) -> tuple[list[Any], Any]:
             seen.append(next(steps))
         except StopIteration as stop:
             return seen, stop.value
-
-
-def dice(one: np.ndarray, other: np.ndarray) -> float:
-    return 2 * np.count_nonzero(one & other) / (np.count_nonzero(one) + np.count_nonzero(other))
 
 
 class TestSlidingWindow:
@@ -149,22 +140,6 @@ def biased(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
         paths[name] = folder / f"{name}.safetensors"
         write_weights(network.state_dict(), read_card(weights).text, paths[name])
     return paths
-
-
-def turned(data: np.ndarray, affine: np.ndarray, axes: str) -> Volume:
-    """The same image with its axes stored towards `axes`."""
-    image = nib.Nifti1Image(data, affine)
-    turn = nib.orientations.ornt_transform(
-        nib.io_orientation(affine), nib.orientations.axcodes2ornt(axes)
-    )
-    image = image.as_reoriented(turn)
-    return volume_from_array(np.asarray(image.dataobj), image.affine)
-
-
-def turned_back(mask: np.ndarray, volume: Volume) -> np.ndarray:
-    """A mask on the volume's grid, with its axes to the right, anterior and superior."""
-    image = nib.Nifti1Image(mask.astype(np.uint8), volume.affine)
-    return np.asarray(nib.as_closest_canonical(image).dataobj) > 0
 
 
 Phantom = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -513,3 +488,38 @@ def test_shipped_weights_on_the_shipped_case(modality: str) -> None:
     assert dice(result.mask, read_mask(truth).data > 0) > 0.9
     assert ndimage.label(result.mask)[1] == 1
     assert np.array_equal(ndimage.binary_fill_holes(result.mask), result.mask)
+
+
+class TestAlreadyStripped:
+    """A scan in which all but the brain is one value comes back as it came."""
+
+    @pytest.fixture
+    def ball(self) -> np.ndarray:
+        i, j, k = np.ogrid[:40, :40, :40]
+        return (i - 20) ** 2 + (j - 20) ** 2 + (k - 20) ** 2 < 14**2
+
+    @staticmethod
+    def volume(data: np.ndarray) -> Volume:
+        return Volume(data.astype(np.float32), np.eye(4), None)
+
+    @pytest.mark.parametrize("background", [0.0, -5.0])
+    def test_what_was_left_is_given_back(self, ball: np.ndarray, background: float) -> None:
+        data = np.where(ball, 100.0, background)
+        data[20, 20, 20] = background  # a ventricle may be as dark as nothing
+        data[2, 2, 2] = 7  # a crumb
+        smaller = ndimage.binary_erosion(ball, border_value=0)
+        smaller |= ball & (np.arange(40)[:, None, None] < 22)
+        given = brain_mask.already_stripped(self.volume(data), smaller)
+        assert given is not None
+        assert np.array_equal(given, ball)
+
+    def test_a_head_is_not(self, ball: np.ndarray) -> None:
+        head = ndimage.binary_dilation(ball, iterations=3)
+        assert brain_mask.already_stripped(self.volume(head * 100.0), ball) is None
+
+    def test_noise_around_is_not(self, ball: np.ndarray) -> None:
+        noisy = ball * 100.0 + np.random.default_rng(0).random(ball.shape)
+        assert brain_mask.already_stripped(self.volume(noisy), ball) is None
+
+    def test_an_empty_scan_is_not(self, ball: np.ndarray) -> None:
+        assert brain_mask.already_stripped(self.volume(ball * 0.0), ball) is None

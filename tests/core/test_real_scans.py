@@ -51,24 +51,21 @@ def _is_solid(mask: np.ndarray) -> bool:
     return bool(ndimage.label(mask)[1] == 1 and holes == 0)
 
 
-# The aim is 0.10 for both. On the DWI the mask is 12 % smaller than the reference, which takes in
-# all voxels that hold any brain, and some that hold none.
-@pytest.mark.parametrize(("name", "within"), [("DWI", 0.13), ("b0", 0.10)])
-def test_diffusion_scan_with_skull(name: str, within: float, data_dir: Path) -> None:
+@pytest.mark.parametrize("name", ["DWI", "b0"])
+def test_diffusion_scan_with_skull(name: str, data_dir: Path) -> None:
     folder = data_dir / "stroke_dev" / "ads_subject01"
     reference = read_mask(folder / "brain_mask_ads.nii.gz").data
     mask = skull_strip(folder / f"Subject01_{name}.nii.gz").mask
     assert _is_solid(mask)
-    assert mask.sum() == pytest.approx(reference.sum(), rel=within)
+    assert mask.sum() == pytest.approx(reference.sum(), rel=0.10)
 
 
-# The aim is 0.97 for both.
-@pytest.mark.parametrize(("name", "least"), [("adc", 0.97), ("dwi", 0.955)])
-def test_stripped_scan_comes_back_whole(name: str, least: float, data_dir: Path) -> None:
+@pytest.mark.parametrize("name", ["adc", "dwi"])
+def test_stripped_scan_comes_back_whole(name: str, data_dir: Path) -> None:
     folder = data_dir / "stroke_dev" / "isles2022_sub-strokecase0001"
     stem = "sub-strokecase0001_ses-0001"
     kept = read_volume(folder / f"{stem}_dwi.nii.gz").data != 0
     mask = skull_strip(folder / f"{stem}_{name}.nii.gz").mask
     assert _is_solid(mask)
     assert mask.sum() == pytest.approx(kept.sum(), rel=0.10)
-    assert (mask & kept).sum() / kept.sum() > least
+    assert (mask & kept).sum() / kept.sum() > 0.97
