@@ -7,11 +7,11 @@ from pathlib import Path
 from time import process_time
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import pytest
 import torch
 from lesion_rule import BLOBS, SPACING, ball, scan, use_rule
+from orientations import turned, turned_array, turned_back
 
 from strokedx_core.inference.clicks import ClickSession
 from strokedx_core.inference.lesions import Click, ClickError, LesionResult
@@ -163,24 +163,16 @@ class TestClick:
 
     @pytest.mark.parametrize("axes", ["RAS", "LPS", "PIR", "SAL", "ILP"])
     def test_storage_order_does_not_matter(self, axes: str) -> None:
-        def turn(array: np.ndarray) -> Any:
-            image = nib.Nifti1Image(array.astype(np.float32), PLACE)
-            orientation = nib.orientations.ornt_transform(
-                nib.io_orientation(PLACE), nib.orientations.axcodes2ornt(axes)
-            )
-            return image.as_reoriented(orientation)
-
-        image = turn(scan())
-        volume = volume_from_array(np.asarray(image.dataobj), image.affine)
+        volume = turned(scan(), PLACE, axes)
         made, reference = session(volume), session()
         for index, positive in ((INSIDE, True), (BLOBS["left"][0], False)):
             spot = np.zeros(scan().shape)
             spot[tuple(index)] = 1
-            (there,) = np.argwhere(np.asarray(turn(spot).dataobj)).tolist()
+            (there,) = np.argwhere(turned_array(spot, PLACE, axes)[0]).tolist()
             box = made.click(Click(tuple(there), positive))
             reference.click(Click(tuple(index), positive))
             assert all(e.start <= at < e.stop for e, at in zip(box, there, strict=True))
-        assert np.array_equal(made.mask, np.asarray(turn(reference.mask).dataobj) > 0)
+        assert np.array_equal(turned_back(made.mask, volume), reference.mask)
 
     def test_thick_slices(self) -> None:
         volume = volume_from_array(scan()[:, :, ::3], np.diag([3.0, 3, 9, 1]))

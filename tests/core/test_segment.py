@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from time import process_time
@@ -13,8 +12,10 @@ import numpy as np
 import pytest
 import torch
 from lesion_rule import BLOBS, SPACING, ball, scan, use_rule
+from orientations import AXES, turned, turned_back
 
 from strokedx_core.diffusion import adc_from
+from strokedx_core.evaluation.metrics import dice
 from strokedx_core.inference import automatic, prediction
 from strokedx_core.inference.devices import DeviceError
 from strokedx_core.inference.lesion_case import place_on_grid
@@ -41,11 +42,6 @@ from strokedx_core.volume import (
 )
 from strokedx_core.weights import WeightsError, write_weights
 
-AXES = [
-    "".join(letters)
-    for order in itertools.permutations(("LR", "PA", "IS"))
-    for letters in itertools.product(*order)
-]
 SPL = np.array([[0, 0, -SPACING, 60], [0, -SPACING, 0, 70], [SPACING, 0, 0, -50], [0, 0, 0, 1.0]])
 """Place of `lesion_rule.scan`, whose axes point to superior, posterior and left."""
 TRUTH = {side: ball(*BLOBS[side]) for side in BLOBS}
@@ -77,20 +73,6 @@ def head() -> Volume:
 
 def segment(volumes: Mapping[str, Any], **options: Any) -> LesionResult:
     return segment_lesions(volumes, **{"device": "cpu", "skull_strip": False, **options})
-
-
-def dice(one: np.ndarray, other: np.ndarray) -> float:
-    return 2 * np.count_nonzero(one & other) / (np.count_nonzero(one) + np.count_nonzero(other))
-
-
-def stored(data: np.ndarray, affine: np.ndarray, axes: str) -> Volume:
-    """The same image with its axes towards `axes`."""
-    image = nib.Nifti1Image(data, affine)
-    turn = nib.orientations.ornt_transform(
-        nib.io_orientation(affine), nib.orientations.axcodes2ornt(axes)
-    )
-    image = image.as_reoriented(turn)
-    return volume_from_array(np.asarray(image.dataobj), image.affine)
 
 
 def elsewhere(volume: Volume, shape: tuple[int, ...], affine: np.ndarray) -> Volume:
@@ -211,9 +193,9 @@ class TestLesions:
         mask[24:28, 30:36, 50:54] = 1
         mask[33:37, 30:36, 50:54] = 1
         mask[28:33, 30:36, 10:13] = 1
-        turned = stored(mask + 2.0 * brain + np.linspace(0, 0.5, 60), affine, axes)
-        again = turned.data.astype(int)
-        result = self.result(again % 2 == 1, again >= 2, turned.affine)
+        volume = turned(mask + 2.0 * brain + np.linspace(0, 0.5, 60), affine, axes)
+        again = volume.data.astype(int)
+        result = self.result(again % 2 == 1, again >= 2, volume.affine)
         assert len(result.lesions()) == 3
         found: dict[float, set[str]] = {}
         for lesion in result.lesions():
@@ -251,18 +233,15 @@ class TestLesions:
 class TestGrids:
     @pytest.mark.parametrize("axes", AXES)
     def test_storage_order_does_not_matter(self, axes: str) -> None:
-        volume = stored(scan(), SPL, axes)
+        volume = turned(scan(), SPL, axes)
         assert volume.orientation == axes
         result = segment({"DWI": volume})
-        expected = stored(LESION.astype(float) + np.linspace(0, 0.4, 40), SPL, axes).data >= 1
+        expected = turned(LESION.astype(float) + np.linspace(0, 0.4, 40), SPL, axes).data >= 1
         assert result.mask.shape == volume.shape
         assert dice(result.mask, expected) > 0.85
         assert [lesion.side for lesion in result.lesions()] == ["left", "right"]
-        canonical = nib.as_closest_canonical(
-            nib.Nifti1Image(result.mask.astype(np.uint8), volume.affine)
-        )
-        reference = segment({"DWI": stored(scan(), SPL, "RAS")}).mask
-        assert np.array_equal(np.asarray(canonical.dataobj) > 0, reference)
+        reference = segment({"DWI": turned(scan(), SPL, "RAS")}).mask
+        assert np.array_equal(turned_back(result.mask, volume), reference)
 
     @pytest.mark.parametrize(
         ("degrees", "spacing"),
@@ -277,7 +256,7 @@ class TestGrids:
         # What is bright on one sequence alone must come out in its place on the other's grid.
         affine = tilted(degrees, spacing)
         flair = elsewhere(head(), (60, 60, 50), affine)
-        flair = stored(flair.data, flair.affine, axes)
+        flair = turned(flair.data, flair.affine, axes)
         dwi = volume_from_array(plain, SPL)
         result = segment({"DWI": dwi, "FLAIR": flair}, brain=plain > 0)
         assert result.mask.shape == dwi.shape
