@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -130,6 +131,23 @@ class TestSample:
                 assert before < LEAST_MM + 0.7
             else:
                 assert distance(found.matrix @ true, places) < before
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("person", ["patient01_study2", "patient04_study1"])
+@pytest.mark.parametrize(("fixed", "moving"), [("T1W", "FLAIR"), ("FLAIR", "T2W")])
+def test_real_scans_of_one_visit(data_dir: Path, person: str, fixed: str, moving: str) -> None:
+    folder = data_dir / "scans_dev"
+    still, other = (read_volume(folder / f"{person}_{name}.nii.gz") for name in (fixed, moving))
+    brain = read_mask(folder / f"{person}_{fixed}_brainmask.nii.gz").data
+    assert find_movement(still, other, brain) is None
+    places = places_of(still, brain)
+    for seed, (mm, degrees) in enumerate([(3, 1), (0, 4), (10, 8)]):
+        true = movement(mm, degrees, places.mean(axis=0), seed)
+        found = find_movement(still, replace(other, affine=true @ other.affine), brain)
+        assert found is not None
+        # They lay a millimetre apart to begin with.
+        assert distance(found.matrix @ true, places) < 1.5
 
 
 class TestWhatCannotBeAligned:
