@@ -72,6 +72,8 @@ class Request:
     lesion_type, device : str
     skull_strip : bool
     threshold : float
+    b_value : float
+        Of the DWI, in s/mm²; 0 where it is not known. Where it is, the ADC is computed with B0.
     start : Source or None
         Labels to start from in place of what the network finds.
     brain : ndarray of bool or None
@@ -83,6 +85,7 @@ class Request:
     device: str
     skull_strip: bool
     threshold: float = 0.5
+    b_value: float = 0
     start: Source | None = None
     brain: np.ndarray | None = None
 
@@ -95,7 +98,7 @@ class Request:
     def key(self) -> tuple[object, ...]:
         """What two requests have in common that want the same found in the same."""
         layers = tuple((name, source.unique_id) for name, source in self.sources.items())
-        return layers, self.lesion_type, self.skull_strip
+        return layers, self.lesion_type, self.skull_strip, self.b_value
 
     @property
     def scan_key(self) -> tuple[object, ...]:
@@ -181,6 +184,7 @@ class Case:
 def find_lesions(request: Request) -> Generator[Step | Progress, None, Case]:
     """Find the lesions, or make ready for clicks on the mask that the request brings."""
     yield Step(0, 0, "loading PyTorch")
+    from strokedx_core.diffusion import adc_from
     from strokedx_core.inference.automatic import automatic_steps
 
     yield Step(0, 0, "reading the layers")
@@ -191,9 +195,12 @@ def find_lesions(request: Request) -> Generator[Step | Progress, None, Case]:
     }
     request = replace(request, sources=sources)
     grid = request.source.grid
+    volumes = {name: source.volume() for name, source in sources.items()}
+    if request.b_value:
+        volumes["ADC"] = adc_from(volumes["DWI"], volumes["B0"], request.b_value)
     start = None if request.start is None else mask_on(request.start, request.source)
     prepared, result = yield from automatic_steps(
-        {name: source.volume() for name, source in sources.items()},
+        volumes,
         lesion_type=request.lesion_type,
         device=request.device,
         threshold=request.threshold,

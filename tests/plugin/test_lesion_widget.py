@@ -17,6 +17,7 @@ from qtpy.QtWidgets import QLabel
 from napari_strokedx.grids import grid_of
 from napari_strokedx.lesion_work import keep_numbers
 from napari_strokedx.widgets.lesion import MASK, LesionWidget
+from strokedx_core.tasks import MODALITIES
 from strokedx_core.volume import volume_from_array
 
 from .conftest import grid
@@ -320,6 +321,25 @@ def test_directions_are_asked_for_where_nothing_says_them(
     run()
     assert "axes were taken" not in widget.flags.text()
     assert [row[2] for row in rows_of(widget)] == ["left", "right"]
+
+
+def test_the_adc_is_computed_where_the_b_value_is_known(
+    viewer: ViewerModel, widget: LesionWidget, run: Callable
+) -> None:
+    widget.show()
+    add_scan(viewer)
+    assert not widget.b_box.isVisible()
+    add_scan(viewer, "sub-01_b0").data = 5 * scan()
+    assert widget.b_box.isVisible()
+    for b_value in (0, 1000):
+        widget.b_box.setValue(b_value)
+        run()
+        session = widget._case.clicks()
+        seen = session._case.image[MODALITIES.index("ADC")]
+        assert bool(seen.any()) == (b_value > 0)
+    add_scan(viewer, "sub-01_ADC")
+    assert not widget.b_box.isVisible()
+    assert widget._request().b_value == 0
 
 
 def test_a_lesion_keeps_its_number() -> None:

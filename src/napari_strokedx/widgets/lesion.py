@@ -13,7 +13,9 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QSlider,
+    QSpinBox,
     QVBoxLayout,
+    QWidget,
 )
 
 from napari_strokedx.grids import named_orientation
@@ -90,12 +92,22 @@ class LesionWidget(RunWidget):
             "Lesions are looked for in the brain alone. Images without skull do without."
         )
         self.strip_box.setChecked(True)
-        for text, box in (
+        self.b_box = QSpinBox()
+        self.b_box.setRange(0, 10_000)
+        self.b_box.setSingleStep(100)
+        self.b_box.setSpecialValueText("not known")
+        self.b_box.setSuffix(" s/mm²")
+        self.b_box.setToolTip(
+            "Of the DWI; an ADC map is computed from it and B0 where it is known."
+        )
+        rows: tuple[tuple[str, QWidget], ...] = (
             ("Ax&es point to", self.orientation_box),
+            ("&b-value", self.b_box),
             ("&Lesion type", self.type_box),
             ("&Skull strip", self.strip_box),
             ("De&vice", self.device_box),
-        ):
+        )
+        for text, box in rows:
             self._add_row(text, box)
         self.threshold = QSlider(Qt.Orientation.Horizontal)
         self.threshold.setRange(1, 99)
@@ -115,6 +127,7 @@ class LesionWidget(RunWidget):
         self.rows.changed.connect(self._on_inputs)
         self.type_box.currentIndexChanged.connect(self._on_inputs)
         self.strip_box.toggled.connect(self._on_inputs)
+        self.b_box.valueChanged.connect(self._on_inputs)
         self.threshold.valueChanged.connect(self._on_threshold)
         self._slow.timeout.connect(self._move_threshold)
         self.table.chosen.connect(self._on_row)
@@ -164,6 +177,8 @@ class LesionWidget(RunWidget):
         """Other layers, other sequences, another type: what was found holds no more for clicks."""
         if self.click_tool.on:
             self.click_tool.end("Press Click lesions again: something above was changed.")
+        names = self.rows.layers().keys()
+        self._set_row_visible(self.b_box, {"DWI", "B0"} <= names and "ADC" not in names)
         asked = self._unsure()
         self._set_row_visible(self.orientation_box, bool(asked))
         if asked:
@@ -211,6 +226,7 @@ class LesionWidget(RunWidget):
             device=self.device_box.currentData(),
             skull_strip=self.strip_box.isChecked(),
             threshold=self.threshold.value() / 100,
+            b_value=0 if self.b_box.isHidden() else self.b_box.value(),
         )
 
     def run(self) -> None:
