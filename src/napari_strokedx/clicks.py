@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_strokedx.layers import index_between
+
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Layer
 
-__all__ = ["Hit", "MouseClicks", "voxel_at", "voxels_along"]
+    from napari_strokedx.layers import Source
+    from napari_strokedx.lesion_work import Case
+
+__all__ = ["Hit", "MouseClicks", "meant_voxel", "voxel_at", "voxels_along"]
 
 STILL = 4
 """How far the mouse may move between press and release of a click, in canvas pixels."""
@@ -76,6 +81,57 @@ def voxels_along(layer: Layer, hit: Hit) -> np.ndarray:
     along = np.clip(along, 0, shape - 1)
     new = np.r_[True, (along[1:] != along[:-1]).any(axis=1)]
     return along[new]
+
+
+def meant_voxel(
+    layer: Layer, source: Source, case: Case, labels: np.ndarray, hit: Hit
+) -> tuple[tuple[int, int, int] | None, str]:
+    """Voxel of a case's mask that a click means.
+
+    In 3-D a click that adds means the brightest voxel of the brain on the line of sight, which is
+    what napari shows there, and one that takes away the lesion that is nearest to the eye.
+
+    Parameters
+    ----------
+    layer : Layer
+        What was clicked on.
+    source : Source
+        Of that layer.
+    case : Case
+    labels : ndarray of int
+        The mask as it is shown.
+    hit : Hit
+
+    Returns
+    -------
+    voxel : three int or None
+    reason : str
+        Why there is none.
+    """
+    if hit.direction is None:
+        voxel = voxel_at(layer, hit.position)
+        there = np.zeros((0, 3), int) if voxel is None else np.array([voxel])
+    else:
+        there = voxels_along(layer, hit)
+    reason = f"That lies outside of “{layer.name}”."
+    matrix = index_between(source, case.source)
+    on_mask = np.rint(there @ matrix[:3, :3].T + matrix[:3, 3]).astype(int)
+    inside = ((on_mask >= 0) & (on_mask < labels.shape)).all(axis=1)
+    there, on_mask = there[inside], on_mask[inside]
+    if len(on_mask) and hit.direction is not None:
+        if hit.positive:
+            brain = case.to_layer(case.result.brain)[tuple(on_mask.T)]
+            there, on_mask = there[brain], on_mask[brain]
+            reason = "There is no brain under the mouse."
+            values = np.asarray(source.array)[tuple(there.T)]
+            on_mask = on_mask[values.argmax() :] if len(values) else on_mask
+        else:
+            reason = "There is no lesion under the mouse to take away."
+            on_mask = on_mask[labels[tuple(on_mask.T)] != 0]
+    if not len(on_mask):
+        return None, reason
+    i, j, k = on_mask[0].tolist()
+    return (i, j, k), ""
 
 
 def _shape(layer: Layer) -> tuple[int, ...]:

@@ -107,12 +107,12 @@ def test_the_slider_by_keys(qtbot, window, opened: Callable, click: Callable) ->
     click(widget.run_button)
     settle(qtbot, widget)
     result, before = window.layers[-1], (window.layers[-1].data != 0).sum()
-    widget.threshold.setFocus()
+    widget.threshold.slider.setFocus()
     for _ in range(4):
-        QTest.keyClick(widget.threshold, Qt.Key.Key_PageUp)
-    assert widget.threshold.value() == 90
+        QTest.keyClick(widget.threshold.slider, Qt.Key.Key_PageUp)
+    assert widget.threshold.slider.value() == 90
     qtbot.waitUntil(lambda: (result.data != 0).sum() < before, timeout=5_000)
-    QTest.keyClick(widget.threshold, Qt.Key.Key_Home)
+    QTest.keyClick(widget.threshold.slider, Qt.Key.Key_Home)
     qtbot.waitUntil(lambda: (result.data != 0).sum() > before, timeout=5_000)
     assert len(window.layers) == 3
 
@@ -150,7 +150,7 @@ def test_mouse_and_keys_mend_the_mask(
     picture(window, f"lesion_clicks_{['axial', 'cor', 'sag'][order[0]]}")
     # Keys where the mouse was last, and over the dock.
     control = Qt.KeyboardModifier.ControlModifier
-    for target in (native, widget.threshold):
+    for target in (native, widget.threshold.slider):
         target.setFocus()
         for index in (2, 1, 0):
             QTest.keyClick(target, Qt.Key.Key_Z, control)

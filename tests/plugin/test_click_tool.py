@@ -415,8 +415,8 @@ def test_the_threshold_after_clicks(qtbot, viewer, widget, switch_on, click: Cal
     result = switch_on()
     click(layer, NEW)
     size = (result.data != 0).sum()
-    widget.threshold.setValue(95)
-    qtbot.waitUntil(lambda: not widget._slow.isActive(), timeout=5_000)
+    widget.threshold.slider.setValue(95)
+    qtbot.waitUntil(lambda: not widget.threshold.timer.isActive(), timeout=5_000)
     assert 0 < (result.data != 0).sum() < size
     assert result.data[NEW]
     click(layer, (18, 38, 20))

@@ -15,7 +15,7 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QLabel
 
 from napari_strokedx.grids import grid_of
-from napari_strokedx.lesion_work import keep_numbers
+from napari_strokedx.lesion_shown import keep_numbers
 from napari_strokedx.widgets.lesion import MASK, LesionWidget
 from strokedx_core.tasks import MODALITIES
 from strokedx_core.volume import volume_from_array
@@ -70,8 +70,8 @@ def dice(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def move(qtbot, widget: LesionWidget, value: int) -> None:
-    widget.threshold.setValue(value)
-    qtbot.waitUntil(lambda: not widget._slow.isActive(), timeout=5_000)
+    widget.threshold.slider.setValue(value)
+    qtbot.waitUntil(lambda: not widget.threshold.timer.isActive(), timeout=5_000)
 
 
 def test_names_become_sequences(viewer: ViewerModel, widget: LesionWidget) -> None:
@@ -190,7 +190,7 @@ def test_the_threshold_acts_at_once_on_what_is_kept(
         move(qtbot, widget, value)
         assert widget.job is None
         sizes.setdefault(value, (result.data != 0).sum())
-        assert widget.threshold_text.text() == f"{value / 100:.2f}"
+        assert widget.threshold.text.text() == f"{value / 100:.2f}"
     assert sizes[99] < sizes[50] < sizes[1]
     assert (result.data != 0).sum() == sizes[50]
     # What the slider left is a result like any other.

@@ -13,8 +13,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
-from napari_strokedx.clicks import Hit, MouseClicks, voxel_at, voxels_along
-from napari_strokedx.layers import index_between
+from napari_strokedx.clicks import Hit, MouseClicks, meant_voxel
 from napari_strokedx.lesion_work import Answer, Case, answer_click
 from napari_strokedx.widgets.parts import ChoiceBox, TextLabel, counted, sentence
 from napari_strokedx.workers import Failure, Job, Step, start_job
@@ -22,7 +21,6 @@ from napari_strokedx.workers import Failure, Job, Step, start_job
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-    from napari_strokedx.layers import Source
 
 __all__ = ["EMPTY", "SO_FAR", "ClickTool"]
 
@@ -238,41 +236,11 @@ class ClickTool(QWidget):
         if source is None or reason:
             self._refuse(reason)
             return
-        voxel, reason = self._meant(layer, source, target, hit)
+        voxel, reason = meant_voxel(layer, source, self._case, np.asarray(target.data), hit)
         if voxel is None:
             self._refuse(reason)
         else:
             self._ask(voxel, hit.positive)
-
-    def _meant(
-        self, layer: Any, source: Source, target: Labels, hit: Hit
-    ) -> tuple[tuple[int, int, int] | None, str]:
-        """Voxel of the mask that a click means, or why there is none."""
-        assert self._case is not None
-        if hit.direction is None:
-            voxel = voxel_at(layer, hit.position)
-            there = np.zeros((0, 3), int) if voxel is None else np.array([voxel])
-        else:
-            there = voxels_along(layer, hit)
-        outside = f"That lies outside of “{layer.name}”."
-        matrix = index_between(source, self._case.source)
-        on_mask = np.rint(there @ matrix[:3, :3].T + matrix[:3, 3]).astype(int)
-        inside = ((on_mask >= 0) & (on_mask < target.data.shape)).all(axis=1)
-        there, on_mask = there[inside], on_mask[inside]
-        if len(on_mask) and hit.direction is not None:
-            if hit.positive:
-                brain = self._case.to_layer(self._case.result.brain)[tuple(on_mask.T)]
-                there, on_mask = there[brain], on_mask[brain]
-                outside = "There is no brain under the mouse."
-                values = np.asarray(source.array)[tuple(there.T)]
-                on_mask = on_mask[values.argmax() :][:1] if len(values) else on_mask
-            else:
-                outside = "There is no lesion under the mouse to take away."
-                on_mask = on_mask[np.asarray(target.data)[tuple(on_mask.T)] != 0][:1]
-        if not len(on_mask):
-            return None, outside
-        i, j, k = on_mask[0].tolist()
-        return (i, j, k), ""
 
     def _refuse(self, reason: str) -> None:
         self._say(f"Ignored. {reason}")

@@ -7,12 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Labels
-from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import (
     QCheckBox,
-    QHBoxLayout,
     QLabel,
-    QSlider,
     QSpinBox,
     QVBoxLayout,
     QWidget,
@@ -20,7 +17,7 @@ from qtpy.QtWidgets import (
 
 from napari_strokedx.grids import named_orientation
 from napari_strokedx.layers import check_layer, labels_source, layer_source
-from napari_strokedx.lesion_work import Answer, Case, Request, Shown, find_lesions
+from napari_strokedx.lesion_work import Answer, Case, Request, find_lesions
 from napari_strokedx.results import kept_flag, renew, show_result
 from napari_strokedx.widgets.click_tool import EMPTY, SO_FAR, ClickTool
 from napari_strokedx.widgets.lesion_table import LesionTable, jump_to
@@ -35,6 +32,7 @@ from napari_strokedx.widgets.parts import (
 )
 from napari_strokedx.widgets.run_widget import RunWidget
 from napari_strokedx.widgets.sequence_rows import SequenceRows
+from napari_strokedx.widgets.threshold import ThresholdSlider
 from napari_strokedx.workers import Job, start_job
 from strokedx_core.tasks import LESION_TYPES, TASKS
 from strokedx_core.volume import VolumeError
@@ -43,7 +41,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image
 
-    from napari_strokedx.lesion_work import Row
+    from napari_strokedx.lesion_shown import Row, Shown
 
 __all__ = ["LesionWidget"]
 
@@ -56,7 +54,6 @@ _TYPES = {
 }
 _NOTICE = "Hemorrhagic masks were validated on simulated blood alone."
 _NO_SEQUENCE = "Say above which layer shows which sequence; one is enough."
-_WAIT_MS = 30
 
 
 class LesionWidget(RunWidget):
@@ -109,40 +106,23 @@ class LesionWidget(RunWidget):
         )
         for text, box in rows:
             self._add_row(text, box)
-        self.threshold = QSlider(Qt.Orientation.Horizontal)
-        self.threshold.setRange(1, 99)
-        self.threshold.setValue(50)
-        self.threshold.setPageStep(10)
-        self.threshold.setAccessibleName("Threshold")
-        self.threshold.setToolTip(
-            "Probability from which a voxel is lesion: less finds more. Acts at once."
-        )
-        self.threshold_text = QLabel()
+        self.threshold = ThresholdSlider()
         self.table = LesionTable()
         self.click_tool = ClickTool(self._viewer)
-        self._slow = QTimer(self)
-        self._slow.setSingleShot(True)
-        self._slow.setInterval(_WAIT_MS)
-
         self.rows.changed.connect(self._on_inputs)
         self.type_box.currentIndexChanged.connect(self._on_inputs)
         self.strip_box.toggled.connect(self._on_inputs)
         self.b_box.valueChanged.connect(self._on_inputs)
-        self.threshold.valueChanged.connect(self._on_threshold)
-        self._slow.timeout.connect(self._move_threshold)
+        self.threshold.moved.connect(self._move_threshold)
         self.table.chosen.connect(self._on_row)
         self.click_tool.wanted.connect(self._on_clicks_wanted)
         self.click_tool.answered.connect(self._on_answer)
-        self._on_threshold(self.threshold.value())
 
     def _lay_out(self) -> None:
         self.column.insertWidget(0, self.rows)
-        slide = QHBoxLayout()
-        slide.addWidget(self.threshold)
-        slide.addWidget(self.threshold_text)
         label = QLabel("&Threshold")
-        label.setBuddy(self.threshold)
-        self.form.addRow(label, slide)
+        label.setBuddy(self.threshold.slider)
+        self.form.addRow(label, self.threshold)
         self.column.addWidget(self.table)
         self.column.addWidget(self.click_tool)
         self.column.addWidget(self.notice)
@@ -225,7 +205,7 @@ class LesionWidget(RunWidget):
             lesion_type=self.type_box.currentData(),
             device=self.device_box.currentData(),
             skull_strip=self.strip_box.isChecked(),
-            threshold=self.threshold.value() / 100,
+            threshold=self.threshold.value(),
             b_value=0 if self.b_box.isHidden() else self.b_box.value(),
         )
 
@@ -292,23 +272,19 @@ class LesionWidget(RunWidget):
 
     # Threshold
 
-    def _on_threshold(self, value: int) -> None:
-        self.threshold_text.setText(f"{value / 100:.2f}")
-        self._slow.start()
-
     def _move_threshold(self) -> None:
         """Show what another threshold finds, in the kept probability."""
         if self._case is None or self._layer is None or self.job is not None:
             return
         if self.click_tool.busy:
-            self._slow.start()
-        elif self._case.result.threshold == self.threshold.value() / 100:
+            self.threshold.tell_later()
+        elif self._case.result.threshold == self.threshold.value():
             return
         elif self._case.changed_by_hand(self._layer.data):
             self.status.setText("The mask was changed by hand: the threshold leaves it alone.")
         else:
             clicked = bool(self._case.result.clicks)
-            shown = self._case.move_threshold(self.threshold.value() / 100)
+            shown = self._case.move_threshold(self.threshold.value())
             if clicked:
                 self._layer.data = shown.labels
             else:

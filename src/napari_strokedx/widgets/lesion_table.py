@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Labels
 
-    from napari_strokedx.lesion_work import Row
+    from napari_strokedx.lesion_shown import Row
 
 __all__ = ["LesionTable", "jump_to"]
 
