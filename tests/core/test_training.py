@@ -72,7 +72,7 @@ class TestConfig:
             ("[network]\nwidths = [8]", "network: widths must name"),
             ("[network]\nstem_stride = 3", "network: stem_stride"),
             ('[network]\nnorm = "layer"', r"network.norm: Input should be 'instance' or 'batch'"),
-            ("[network]\nin_channels = 2", "network: skull stripping takes one channel"),
+            ("[network]\nin_channels = 2", "network: skull-strip wants in_channels = 1"),
             ("[network]\ndepth = 4", "network.depth: Extra inputs"),
             ("[[grids]]\nshape = [40, 40, 40]", "grids: shape .* must be multiples of 32"),
             ("[[grids]]\nshape = [32, 32, 32]", "grids: shape"),
@@ -263,7 +263,7 @@ class TestRun:
         with pytest.raises(ConfigError, match="start: "):
             train(
                 changed(**one_step, network={"widths": [8, 8]}),
-                heads_folder,
+                {"head-labels": heads_folder},
                 tmp_path / "other",
                 quiet=True,
             )

@@ -168,8 +168,8 @@ class TrainingConfig(_Strict):
             raise ValueError(f"generator.modalities: unknown {sorted(unknown)}")
         if (self.network.in_channels, self.network.out_channels) != self.channels:
             raise ValueError(
-                f"network: {self.task} takes {self.channels[0]} channels and gives "
-                f"{self.channels[1]}"
+                f"network: {self.task} wants in_channels = {self.channels[0]} and "
+                f"out_channels = {self.channels[1]}"
             )
         with torch.device("meta"):
             try:

@@ -30,6 +30,10 @@ from strokedx_core.training.config import (
 __all__ = ["LesionProblem", "Problem", "SkullStripProblem", "problem_of"]
 
 
+LESION_WEIGHT = 20.0
+"""Weight of a lesion's voxel in the cross-entropy; any other voxel has 1."""
+
+
 class Trial(NamedTuple):
     """A validation image: what it is called, image and target without batch axis, seed."""
 
@@ -227,14 +231,19 @@ class LesionProblem:
         return image
 
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Dice of each lesion type, softened so that an empty one counts, and cross-entropy."""
-        probability = logits.sigmoid()
+        """Dice of the lesion types that are there, and cross-entropy.
+
+        Lesions are a hundredth of a brain: without a weight of their own the network would soon
+        answer "none" everywhere, from where no gradient of the Dice leads back.
+        """
         axes = (2, 3, 4)
-        soft = 20.0
+        probability = logits.sigmoid()
+        there = target.sum(axes) > 0
         both = (probability * target).sum(axes)
-        dice = (2 * both + soft) / (probability.sum(axes) + target.sum(axes) + soft)
-        entropy = F.binary_cross_entropy_with_logits(logits, target)
-        return (1 - dice).mean() + 5 * entropy
+        dice = (2 * both + 1) / (probability.sum(axes) + target.sum(axes) + 1)
+        weight = torch.tensor(LESION_WEIGHT, device=logits.device)
+        entropy = F.binary_cross_entropy_with_logits(logits, target, pos_weight=weight)
+        return ((1 - dice) * there).sum() / there.sum().clamp_min(1) + 3 * entropy
 
     def trials(self, grid: GridConfig) -> Iterator[Trial]:
         """Every set of sequences, with an infarct, a haemorrhage and nothing; whole brains only."""
