@@ -126,6 +126,27 @@ class TestClick:
         assert made.mask[INSIDE] == click.positive
         assert made.result().probability[INSIDE] == float(click.positive)
 
+    @pytest.mark.parametrize("answer", [9.0, -9.0])
+    def test_a_network_that_changes_its_mind_elsewhere_is_not_heard(
+        self, answer: float, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Away from the click the mask stays, and a click never does the opposite of its sign."""
+        from lesion_rule import RuleNetwork
+
+        made = session()
+        before = made.mask.copy()
+        spots = [tuple(BLOBS[side][0]) for side in ("left", "right")]
+
+        def forward(_: Any, inputs: torch.Tensor) -> torch.Tensor:
+            at_click = 40 * inputs[:, 7:8] - 40 * inputs[:, 8:9]
+            return (at_click + answer).expand(-1, 3, -1, -1, -1)
+
+        monkeypatch.setattr(RuleNetwork, "forward", forward)
+        made.click(Click(INSIDE, positive=answer < 0))
+        assert all(made.mask[spot] for spot in spots)
+        assert np.array_equal(made.mask & before, before)
+        assert made.mask[INSIDE] == (answer < 0)
+
     def test_a_piece_too_small_to_be_found_stays_when_it_is_clicked(self) -> None:
         fine = volume_from_array(scan(), np.diag([1.0, 1, 1, 1]))
         index = tuple(BLOBS["left"][0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import cc3d
 import numpy as np
 
 from strokedx_core.inference.automatic import automatic_steps
@@ -18,6 +19,9 @@ __all__ = ["Click", "ClickError", "ClickSession"]
 RIM = 8
 """Voxels at the faces of a patch that keep what they were: the network sees too little around
 them. Faces where the grid ends have none."""
+
+REACH_MM = 5.0
+"""How far from a click what it changes may begin."""
 
 
 @dataclass(eq=False)
@@ -159,7 +163,11 @@ class ClickSession:
         box = grid.native_box(region)
         probability = grid.native(found[tuple(inner)], region)
         self._obey(clicks, box, probability)
-        mask = self._cleaned(probability >= self._start.threshold, box, clicks)
+        meant = self._only_at(click, box, probability)
+        old = self._mask[box] & ~meant
+        mask = old | self._cleaned(
+            old | (meant & (probability >= self._start.threshold)), box, clicks
+        )
         step = _Step(click, box, mask, probability)
         self._swap(step)
         self._done.append(step)
@@ -194,6 +202,31 @@ class ClickSession:
             place = [at - edge.start for at, edge in zip(click.index, box, strict=True)]
             if all(0 <= at < n for at, n in zip(place, probability.shape, strict=True)):
                 probability[tuple(place)] = float(click.positive)
+
+    def _only_at(self, click: Click, box: Box, probability: np.ndarray) -> np.ndarray:
+        """Leave what a click changes the wrong way, or far from where it is, as it was; in place.
+
+        A patch shows the network less than the whole brain did: lesions that nobody clicked are not
+        to be decided anew. Returns where the click counts.
+        """
+        old, before = self._mask[box], self._probability[box]
+        found = probability >= self._start.threshold
+        changed = found & ~old if click.positive else old & ~found
+        pieces = cc3d.connected_components(changed, connectivity=26)
+        spacing = self._case.volume.spacing
+        near = tuple(
+            slice(
+                max(0, at - edge.start - round(REACH_MM / size)),
+                at - edge.start + 1 + round(REACH_MM / size),
+            )
+            for at, edge, size in zip(click.index, box, spacing, strict=True)
+        )
+        meant = np.zeros(int(pieces.max(initial=0)) + 1, bool)
+        meant[pieces[near]] = True
+        meant[0] = False
+        counts: np.ndarray = meant[pieces]
+        np.copyto(probability, before, where=~counts)
+        return counts
 
     def _cleaned(self, mask: np.ndarray, box: Box, clicks: list[Click]) -> np.ndarray:
         """The new mask of a box without small pieces; those that reach out of it stay whole."""
