@@ -1,0 +1,143 @@
+"""The lesion network's training, small: made-up heads, balls for lesions, seconds."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+from test_stroke import write_shapes
+from training_run import write_heads
+
+from strokedx_core.nets.unet3d import UNet3D
+from strokedx_core.tasks import LESION_TYPES, MODALITIES
+from strokedx_core.training.config import RECIPES, ConfigError, LesionConfig, read_config
+from strokedx_core.training.problems import LesionProblem
+from strokedx_core.training.segmentation import train
+from strokedx_core.weights import load_network, read_card
+
+CONFIG: dict[str, Any] = {
+    "seed": 3,
+    "steps": 40,
+    "steps_per_epoch": 20,
+    "batch": 2,
+    "learning_rate": 1e-2,
+    "final_learning_rate": 1e-3,
+    "warmup": 4,
+    "ema": 0.9,
+    "precision": "float32",
+    "validation": ["head_c"],
+    "validation_images": 1,
+    "validation_sets": [["DWI", "ADC"]],
+    "network": {"in_channels": 10, "out_channels": 3, "widths": [8, 16, 16]},
+    "grids": [{"shape": [32, 32, 32], "spacing": 3.5, "shift": 4.0}],
+    "generator": {"random_contrast": 0.0, "rotation": 5.0},
+}
+
+
+def changed(**values: Any) -> LesionConfig:
+    return LesionConfig(**CONFIG | values)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return {
+        "head-labels": write_heads(tmp_path_factory.mktemp("heads")),
+        "lesion-masks": write_shapes(tmp_path_factory.mktemp("masks"), 11),
+    }
+
+
+@pytest.fixture
+def problem(folders: dict[str, Path], tmp_path: Path) -> LesionProblem:
+    return LesionProblem(changed(clicks=1.0), folders, tmp_path, torch.device("cpu"))
+
+
+def test_shipped_recipe() -> None:
+    config = read_config(RECIPES["lesion"], "lesion")
+    assert isinstance(config, LesionConfig)
+    assert {entry.licence.split(",")[0] for entry in config.data} == {"Apache-2.0", "CC0"}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"validation_sets": [["PD"]]},
+        {"generator": {"kinds": {"tumour": 1.0}}},
+        {"network": {"in_channels": 1, "out_channels": 1}},
+        {"clicks": 1.5},
+    ],
+)
+def test_what_is_wrong_is_refused(values: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        changed(**values)
+
+
+def test_shapes_held_out_are_not_trained_on(problem: LesionProblem) -> None:
+    assert [shape.name for shape in problem.shapes_held_out] == ["ball-0_lesion", "ball-10_lesion"]
+    assert len(problem.shapes) == 9
+
+
+def test_masks_are_needed_on_both_sides(folders: dict[str, Path], tmp_path: Path) -> None:
+    config = changed(validation_shapes="nothing")
+    with pytest.raises(ConfigError, match="one side of the split"):
+        LesionProblem(config, folders, tmp_path, torch.device("cpu"))
+
+
+def test_images_have_room_for_clicks(problem: LesionProblem) -> None:
+    grid = problem.config.grids[0]
+    image, target = problem.training(7, grid)
+    assert image.shape == (len(MODALITIES) + 3, *grid.shape)
+    assert target.shape == (len(LESION_TYPES), *grid.shape)
+    assert not image[len(MODALITIES) :].any()
+    assert torch.equal(image, problem.training(7, grid)[0])
+
+
+def test_clicks_go_where_the_network_is_wrong(problem: LesionProblem) -> None:
+    grid = problem.config.grids[0]
+    pairs = [problem.training(number, grid) for number in range(8)]
+    image, target = (torch.stack(parts) for parts in zip(*pairs, strict=True))
+    network = UNet3D(**problem.config.network.model_dump())
+    torch.nn.init.constant_(network.head.bias, -99.0)  # it finds nothing, anywhere
+    prompted = problem.prompt(network, image, target, range(8))
+    first = len(MODALITIES)
+    assert torch.equal(prompted[:, :first], image[:, :first])
+    assert not prompted[:, first + 1 :].any(), "nothing was marked that a click could take away"
+    clicked = 0
+    for n in range(8):
+        points = (prompted[n, first] == 1).nonzero()
+        clicked += len(points)
+        for point in points:
+            assert target[n][(slice(None), *point)].any()
+    assert clicked > 0
+    again = problem.prompt(network, image[4:], target[4:], range(4, 8))
+    assert torch.equal(again, prompted[4:]), "an image's clicks depend on its number alone"
+
+
+def test_missing_more_costs_more(problem: LesionProblem) -> None:
+    target = torch.zeros(1, 3, 16, 16, 16)
+    target[:, 0, 4:9, 4:9, 4:9] = 1
+    right = (target * 2 - 1) * 5
+    wrong = torch.full_like(right, -5.0)
+    half = torch.where(torch.arange(16)[:, None, None] < 6, right, wrong)
+    losses = [float(problem.loss(logits, target)) for logits in (right, half, wrong)]
+    assert losses == sorted(losses)
+    nothing = torch.zeros_like(target)
+    assert problem.loss(wrong, nothing) < problem.loss(right, nothing)
+
+
+def test_a_run_lowers_its_loss_and_ends_in_weights(
+    folders: dict[str, Path], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    weights = train(changed(), folders, run, quiet=True)
+    with (run / "metrics.csv").open(newline="") as file:
+        losses = [float(row["loss"]) for row in csv.DictReader(file)]
+    assert losses[-1] < 0.85 * losses[0]
+    assert read_card(weights).task == "lesion"
+    network = load_network(weights)
+    assert (network.config["in_channels"], network.config["out_channels"]) == (10, 3)
+    assert np.isfinite(float(network(torch.zeros(1, 10, 32, 32, 32)).sum()))
