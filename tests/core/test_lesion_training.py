@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
-from test_stroke import write_shapes
+from shapes import write_shapes
 from training_run import write_heads
 
 from strokedx_core.nets.unet3d import UNet3D
