@@ -202,7 +202,7 @@ class TestGenerate:
             # As `generate` draws them: contrast, then grid spacing, then the pose.
             generator._draw_modality(recipe, random)
             artefacts.uniform(0, 1, random)
-            _, matrix = generator._positions(ball, recipe, 3.0, False, random)
+            _, matrix = generator.positions(ball, recipe, 3.0, False, random)
             sample = generate(ball, seed, contrast="T1W", recipe=recipe)
             volume = float(sample.target.sum()) * 27
             expected = 4 / 3 * math.pi * 24**3 / abs(float(torch.linalg.det(matrix)))

@@ -364,7 +364,7 @@ def test_an_empty_mask_can_be_the_start(viewer, widget, switch_on, click: Callab
     assert not result.data.any()
     click(layer, BLOBS["left"][0])
     assert result.data[BLOBS["left"][0]] == 1
-    assert [row.side for row in widget.table._rows] == ["left", "right"]
+    assert [row.side for row in widget.table._rows] == ["left"]
 
 
 def test_work_by_hand_between_clicks_stays(
