@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -60,18 +61,19 @@ class RunWidget(QWidget):
 
     # What a subclass says
 
+    @abstractmethod
     def _follow(self) -> None:
         """Follow the viewer's layers."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _let_go(self) -> None:
         """Let go of the viewer's layers."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _reason_against(self) -> str:
         """Why there is nothing that can be run on, or nothing."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _start(self) -> Job:
         """Start a run, with `_on_progress`, `_on_returned` and `_on_finished`.
 
@@ -80,11 +82,10 @@ class RunWidget(QWidget):
         VolumeError
             If a layer cannot be used.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def _show(self, outcome: Any) -> None:
         """Make layers of what a run returned."""
-        raise NotImplementedError
 
     # What is on it
 
