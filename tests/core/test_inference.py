@@ -265,6 +265,39 @@ class TestSkullStrip:
         messages = list(dict.fromkeys(progress.message for progress in seen))
         assert messages[1:] == ["looking for the brain", "drawing its boundary"]
 
+    def test_air_costs_nothing_and_moves_nothing(
+        self, phantom: Phantom, weights: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Wide margins of air: the network sees less than the scan, the mask lies where it did."""
+        data, affine, brain = phantom
+        seen = []
+        predict = inference.predict_grid
+        monkeypatch.setattr(
+            inference,
+            "predict_grid",
+            lambda *given: (seen.append(given[1].shape), predict(*given))[1],
+        )
+        wide = [(40, 70), (0, 60), (90, 3)]
+        volume = volume_from_array(np.pad(data, wide), affine)
+        result = skull_strip(volume, device="cpu", weights=weights)
+        assert dice(result.mask, np.pad(brain, wide)) > 0.75
+        divisor = load_network(weights).divisor
+        whole = np.array(volume.shape) / read_card(weights).spacings_mm[0]
+        assert all(size < full for size, full in zip(seen[0][1:], whole, strict=True))
+        assert all(size % divisor == 0 for size in seen[0][1:])
+
+    def test_what_is_trimmed_is_air(self) -> None:
+        image = torch.zeros(100, 60, 40)
+        image[70:88, 10:50, :] = torch.rand(18, 40, 40) + 0.5
+        trimmed, start = inference._without_air(image, (1.0, 2.0, 3.0), (0.5, 2.0, 1.0), 32)
+        assert trimmed.shape == (32, 60, 40)
+        assert trimmed.sum() == pytest.approx(float(image.sum()))
+        first = round((start[0] - 1.0) / 0.5)
+        assert torch.equal(trimmed, image[first : first + 32])
+        assert start[1:] == (2.0, 3.0)
+        noise = torch.rand(100, 60, 40)
+        assert inference._without_air(noise, (0.0,) * 3, (1.0,) * 3, 32)[0] is noise
+
     def test_progress_goes_to_the_end(
         self, phantom: Phantom, weights: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -17,7 +17,7 @@ from strokedx_core.synthesis.labels import Head, load_head
 from strokedx_core.synthesis.lesion_shapes import LesionShape, load_shapes
 from strokedx_core.synthesis.mni import head_to_mni
 from strokedx_core.synthesis.stroke import KINDS, StrokeRecipe, generate_case
-from strokedx_core.synthesis.stroke_places import Anatomy, bleed, infarct
+from strokedx_core.synthesis.stroke_places import Anatomy, bleed, infarct, wide_ventricles
 from strokedx_core.synthesis.stroke_signals import BLOOD, INFARCT, LOOKALIKES, draw_signals
 from strokedx_core.tasks import LESION_TYPES, MODALITIES
 
@@ -107,6 +107,36 @@ class TestPlaces:
         assert sum(bool(mask.any()) for mask in masks) >= 4
         for mask in masks:
             assert not (mask & ~anatomy.parenchyma).any()
+
+    def test_part_of_a_brain_has_its_lesions(self, head: Head, shapes: list[LesionShape]) -> None:
+        """Shapes lie on one side each, and are drawn again until they lie in a small grid."""
+        recipe = replace(CLEAN, shape=(32, 32, 32), shift=30.0, wide_ventricles=0.0)
+        matrix = head_to_mni(head)
+        hits = 0
+        for seed in range(12):
+            case = generate_case(
+                head, matrix, shapes, seed, sequences=("DWI",), kind="infarct", recipe=recipe
+            )
+            hits += bool(case.target[0].any())
+        assert hits >= 9
+
+    def test_wide_ventricles_take_from_the_tissue_around_them(self, anatomy: Anatomy) -> None:
+        ventricle = anatomy.of("ventricle")
+        shape = ventricle.shape
+        places = torch.stack(
+            torch.meshgrid(*(torch.arange(float(n)) for n in shape), indexing="ij")
+        )
+        last = torch.tensor(shape).view(3, 1, 1, 1) - 1
+        larger = []
+        for seed in range(6):
+            field = wide_ventricles(anatomy, rng(seed))
+            length = float(field.square().sum(0).sqrt().max())
+            assert 1 <= length <= 7
+            source = (places + field / anatomy.spacing).round().long().clamp_min(0).minimum(last)
+            larger.append((length, int(ventricle[tuple(source)].sum()) / int(ventricle.sum())))
+        shares = [share for _, share in sorted(larger)]
+        assert min(shares) >= 1
+        assert shares[-1] > 1.2
 
     def test_large_is_larger_than_lacune(self, anatomy: Anatomy, shapes: list[LesionShape]) -> None:
         sizes = {

@@ -14,6 +14,7 @@ SHAPES = [
     {"widths": (2, 4, 6, 8), "stem_stride": 1},
     {"widths": (4, 6, 8), "stem_stride": 4, "convs": 1},
     {"widths": (4, 8, 8), "in_channels": 2, "out_channels": 3, "convs": 3, "slope": 0.0},
+    {"widths": (4, 8), "in_channels": 2, "out_channels": 3, "fine": 5},
 ]
 
 
@@ -53,6 +54,21 @@ def test_logits_lie_on_the_grid_of_the_image(options: dict, upsampling: str, nor
     d = network.divisor
     image = torch.rand(2, options.get("in_channels", 1), d, 2 * d, 3 * d)
     assert network(image).shape == (2, options.get("out_channels", 1), d, 2 * d, 3 * d)
+
+
+def test_fine_layers_see_single_voxels() -> None:
+    """A strided stem mixes the voxels under it; the fine layers tell them apart again."""
+    torch.manual_seed(0)
+    image = torch.rand(1, 1, 8, 8, 8)
+    changed = image.clone()
+    changed[0, 0, 4, 4, 4] += 1
+    for fine in (0, 4):
+        network = UNet3D(widths=(2, 2), fine=fine).eval()
+        torch.nn.init.zeros_(network.head.weight)
+        difference = (network(changed) - network(image)).abs()[0, 0]
+        assert bool(difference[4, 4, 4] > 0) == bool(fine)
+        difference[4, 4, 4] = 0
+        assert not difference.any()
 
 
 def test_divisor_is_the_coarsest_voxel() -> None:

@@ -62,6 +62,10 @@ class UNet3D(nn.Module):
         How the decoder doubles the grid.
     slope : float
         Negative slope of the rectifiers; 0 is a plain ReLU.
+    fine : int
+        0, or the channels of two pointwise layers at full resolution that see the image beside the
+        decoder's answer. Behind a strided stem they bring back edges that lie between its voxels,
+        at a hundredth of what a 3³ convolution would cost there.
 
     Notes
     -----
@@ -80,6 +84,7 @@ class UNet3D(nn.Module):
         stem_stride: int = 2,
         upsampling: Literal["transposed", "trilinear"] = "trilinear",
         slope: float = 0.01,
+        fine: int = 0,
     ) -> None:
         super().__init__()
         if len(widths) < 2 or min(widths) < 1:
@@ -95,6 +100,8 @@ class UNet3D(nn.Module):
             raise ValueError(f"stem_stride must be 1 or even, not {stem_stride}")
         if upsampling not in ("transposed", "trilinear"):
             raise ValueError(f"upsampling must be 'transposed' or 'trilinear', not {upsampling!r}")
+        if fine < 0:
+            raise ValueError(f"fine must be 0 or more, not {fine}")
         self.config: dict[str, Any] = {
             "in_channels": in_channels,
             "out_channels": out_channels,
@@ -104,7 +111,7 @@ class UNet3D(nn.Module):
             "stem_stride": stem_stride,
             "upsampling": upsampling,
             "slope": slope,
-        }
+        } | ({"fine": fine} if fine else {})
         self.divisor = stem_stride * 2 ** (len(widths) - 1)
 
         first = in_channels
@@ -132,9 +139,17 @@ class UNet3D(nn.Module):
                     )
                 )
             self.decoder.append(_Convs(2 * width, width, convs, norm, slope))
-        self.head: nn.Module = nn.Conv3d(widths[0], out_channels, 1)
+        last = fine or out_channels
+        self.head: nn.Module = nn.Conv3d(widths[0], last, 1)
         if stem_stride > 1:
-            self.head = nn.ConvTranspose3d(widths[0], out_channels, stem_stride, stride=stem_stride)
+            self.head = nn.ConvTranspose3d(widths[0], last, stem_stride, stride=stem_stride)
+        self.fine: nn.Sequential | None = None
+        if fine:
+            self.fine = nn.Sequential(
+                nn.Conv3d(in_channels + fine, fine, 1),
+                nn.LeakyReLU(slope, inplace=True) if slope else nn.ReLU(inplace=True),
+                nn.Conv3d(fine, out_channels, 1),
+            )
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits of the same spatial shape as `image`.
@@ -166,6 +181,8 @@ class UNet3D(nn.Module):
         for up, block, skip in zip(self.up, self.decoder, reversed(skips), strict=True):
             features = block(torch.cat((skip, up(features)), dim=1))
         logits: Tensor = self.head(features)
+        if self.fine is not None:
+            logits = self.fine(torch.cat((image, logits), dim=1))
         return logits
 
     @property

@@ -31,6 +31,7 @@ from strokedx_core.synthesis.stroke_places import (
     soft,
     tracts,
     white_matter_lesions,
+    wide_ventricles,
 )
 from strokedx_core.synthesis.stroke_signals import (
     BLOOD,
@@ -80,6 +81,8 @@ class StrokeRecipe(HeadRecipe):
         Share of images with tissue of random brightness, whatever the sequence.
     displaced
         Share of sequences after the first that are shifted and turned a little against it.
+    wide_ventricles
+        Share of heads whose ventricles are wider than the label map's, as in old people.
     """
 
     shape: tuple[int, int, int] = (96, 128, 96)
@@ -101,6 +104,7 @@ class StrokeRecipe(HeadRecipe):
     )
     random_contrast: float = 0.2
     displaced: float = 0.25
+    wide_ventricles: float = 0.35
 
 
 @dataclass(frozen=True, eq=False)
@@ -291,13 +295,20 @@ def generate_case(
     unknown = set(sequences) - set(MODALITIES)
     if unknown:
         raise ValueError(f"sequences must be of {', '.join(MODALITIES)}, not {sorted(unknown)}")
-    drawn_kind = _choose(recipe.kinds, rng)
+    odds = dict(recipe.kinds)
+    if not set(sequences) & {"DWI", "ADC"} and "old infarct" in odds:
+        # Without diffusion, a scan is of an old stroke more often than not.
+        odds["old infarct"] *= 3
+    drawn_kind = _choose(odds, rng)
     kind = kind or drawn_kind
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, not {kind!r}")
     spacing = recipe.spacing * (1 + uniform(-1, 1, rng) * recipe.spacing_jitter)
     place, matrix = positions(head, recipe, spacing, epi=False, rng=rng)
     anatomy = _lookup(head, to_mni, place, spacing)
+    if uniform(0, 1, rng) < recipe.wide_ventricles:
+        place = place + torch.einsum("ij,jxyz->ixyz", matrix, wide_ventricles(anatomy, rng))
+        anatomy = _lookup(head, to_mni, place, spacing)
 
     nothing = torch.zeros(recipe.shape, dtype=torch.bool, device=device)
     ischemic, hemorrhagic, depth = nothing, nothing, None

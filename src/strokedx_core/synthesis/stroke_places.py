@@ -14,7 +14,16 @@ from strokedx_core.synthesis.artefacts import smooth_field, uniform
 from strokedx_core.synthesis.contrasts import BRAIN_CLASSES, CLASSES
 from strokedx_core.synthesis.lesion_shapes import LesionShape
 
-__all__ = ["Anatomy", "Bleed", "bleed", "infarct", "soft", "tracts", "white_matter_lesions"]
+__all__ = [
+    "Anatomy",
+    "Bleed",
+    "bleed",
+    "infarct",
+    "soft",
+    "tracts",
+    "white_matter_lesions",
+    "wide_ventricles",
+]
 
 _NAMES = tuple(CLASSES)
 _FLUID = ("ventricle", "vessel")
@@ -91,12 +100,21 @@ def _radii(low: float, high: float, rng: Generator) -> list[float]:
     return [size * uniform(0.65, 1.4, rng) for _ in range(3)]
 
 
-def _placed(anatomy: Anatomy, shape: LesionShape, rng: Generator) -> Tensor:
-    """A drawn lesion at its own place, give or take; either side, other size."""
+def _placed(anatomy: Anatomy, pool: Sequence[LesionShape], rng: Generator) -> Tensor:
+    """A drawn lesion at its own place, give or take; either side, other size.
+
+    One that would lie outside of the grid, which may hold part of a brain only, is drawn again.
+    """
     mni = anatomy.mni
-    flip = -1.0 if uniform(0, 1, rng) < 0.5 else 1.0
+    coarse = mni[:, ::8, ::8, ::8].reshape(3, -1)
+    for _ in range(24):
+        shape = pool[int(torch.randint(len(pool), (), generator=rng))]
+        flip = -1.0 if uniform(0, 1, rng) < 0.5 else 1.0
+        middle = shape.start + torch.tensor([(n - 1) / 2 for n in shape.mask.shape])
+        sided = (middle * torch.tensor([flip, 1.0, 1.0])).to(mni.device)
+        if float((coarse - sided[:, None]).square().sum(0).min()) < 15**2:
+            break
     size = uniform(0.85, 1.2, rng)
-    middle = shape.start + torch.tensor([(n - 1) / 2 for n in shape.mask.shape])
     inside = torch.ones(mni.shape[1:], dtype=torch.bool, device=mni.device)
     flat = torch.zeros(mni.shape[1:], dtype=torch.long, device=mni.device)
     for axis, count in enumerate(shape.mask.shape):
@@ -119,9 +137,9 @@ def infarct(
     shapes : sequence of LesionShape
     rng : torch.Generator
     kind : {"drawn", "several", "large", "shower", "lacune", "watershed"}, optional
-        A drawn shape, two or three of them, one over 50 ml, small pieces within one, small
-        infarcts of deep structures, or pieces along the border of the anterior and middle
-        cerebral arteries.
+        A drawn shape, two or three of them, one over 50 ml, small pieces within one or, as from the
+        heart, anywhere, small infarcts of deep structures, or pieces along the border of the
+        anterior and middle cerebral arteries.
 
     Returns
     -------
@@ -129,7 +147,7 @@ def infarct(
     """
     if kind is None:
         kinds = ("drawn", "several", "large", "shower", "lacune", "watershed")
-        odds = torch.tensor([0.5, 0.1, 0.1, 0.12, 0.13, 0.05])
+        odds = torch.tensor([0.42, 0.1, 0.08, 0.22, 0.13, 0.05])
         kind = kinds[int(torch.multinomial(odds, 1, generator=rng))]
     mask = torch.zeros(anatomy.tissue.shape, dtype=torch.bool, device=anatomy.tissue.device)
     if kind in ("drawn", "several", "large", "shower"):
@@ -138,7 +156,7 @@ def infarct(
             least = 50.0 if kind == "large" else 8.0
             pool = [shape for shape in shapes if shape.volume_ml > least] or shapes
         for _ in range(int(torch.randint(2, 4, (), generator=rng)) if kind == "several" else 1):
-            mask |= _placed(anatomy, pool[int(torch.randint(len(pool), (), generator=rng))], rng)
+            mask |= _placed(anatomy, pool, rng)
     if kind == "watershed":
         x, y, z = anatomy.mni
         side = 1.0 if uniform(0, 1, rng) < 0.5 else -1.0
@@ -148,6 +166,8 @@ def infarct(
         mask |= sheet & along & (z > uniform(15, 30, rng)) & (y < uniform(20, 50, rng))
     candidates = None
     if kind == "shower":
+        if uniform(0, 1, rng) < 0.4:
+            mask = torch.ones_like(mask)
         candidates, number, sizes = mask & anatomy.of("cortex", "white", "cerebellar grey"), 25, 6.0
         mask = torch.zeros_like(mask)
     if kind == "lacune":
@@ -213,7 +233,7 @@ def bleed(anatomy: Anatomy, rng: Generator, kind: str | None = None) -> Bleed:
         )
         depth = torch.minimum(depth, _blob(anatomy, beside, _radii(*sizes, rng), rng))
     blood = (depth < 0) & anatomy.parenchyma
-    if kind in ("deep", "lobar") and uniform(0, 1, rng) < 0.4:
+    if kind in ("deep", "lobar") and uniform(0, 1, rng) < 0.25:
         ventricle = anatomy.of("ventricle")
         near = ventricle & (depth < uniform(3, 25, rng))
         if near.any():
@@ -233,6 +253,20 @@ def white_matter_lesions(anatomy: Anatomy, rng: Generator) -> Tensor:
     caps = near + 0.05 * field > uniform(0.05, 0.25, rng)
     spots = smooth_field(tuple(near.shape), 30, rng, near.device)[0] > uniform(1.7, 3.0, rng)
     return white & (caps | spots)
+
+
+def wide_ventricles(anatomy: Anatomy, rng: Generator) -> Tensor:
+    """How far, in mm, each voxel's tissue comes from nearer to the ventricles, as they are wider.
+
+    Returns
+    -------
+    Tensor, shape (3, x, y, z)
+        Along the axes of the grid; up to 7 mm at the ventricles' walls.
+    """
+    near = soft(anatomy.of("ventricle"), 14, anatomy.spacing)
+    slope = torch.stack(torch.gradient(near, spacing=anatomy.spacing))
+    steepest = slope.square().sum(0).max().sqrt().clamp_min(1e-6)
+    return slope * (uniform(1, 7, rng) / steepest)
 
 
 def tracts(anatomy: Anatomy, rng: Generator) -> Tensor:

@@ -58,6 +58,7 @@ class NetworkConfig(_Strict):
     stem_stride: int = 2
     upsampling: Literal["transposed", "trilinear"] = "trilinear"
     slope: float = 0.01
+    fine: int = 0
 
 
 class GridConfig(_Strict):
@@ -225,6 +226,10 @@ class LesionConfig(TrainingConfig):
         Share of images that come with clicks on the network's own errors.
     most_clicks : int
         Clicks an image comes with, at most.
+    lesion_weight : float
+        Weight of a lesion's voxel in the cross-entropy; any other voxel has 1. Lesions are a
+        hundredth of a brain: new weights need 20, or they soon answer "none" everywhere, from where
+        no gradient of the Dice leads back.
     validation_sets : tuple of tuple of str
         Sequences that are validated together.
     validation_shapes : str
@@ -234,6 +239,7 @@ class LesionConfig(TrainingConfig):
     network: NetworkConfig = NetworkConfig(in_channels=10, out_channels=3)
     clicks: float = Field(0.5, ge=0, le=1)
     most_clicks: int = Field(5, ge=1)
+    lesion_weight: float = Field(4.0, gt=0)
     validation_sets: tuple[tuple[str, ...], ...] = Field(
         (("DWI", "ADC"), ("DWI", "B0"), ("FLAIR",), ("T1W",), ("T2W", "FLAIR", "SWI")),
         min_length=1,

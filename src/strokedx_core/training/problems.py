@@ -30,10 +30,6 @@ from strokedx_core.training.config import (
 __all__ = ["LesionProblem", "Problem", "SkullStripProblem", "problem_of"]
 
 
-LESION_WEIGHT = 20.0
-"""Weight of a lesion's voxel in the cross-entropy; any other voxel has 1."""
-
-
 class Trial(NamedTuple):
     """A validation image: what it is called, image and target without batch axis, seed."""
 
@@ -231,17 +227,13 @@ class LesionProblem:
         return image
 
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Dice of the lesion types that are there, and cross-entropy.
-
-        Lesions are a hundredth of a brain: without a weight of their own the network would soon
-        answer "none" everywhere, from where no gradient of the Dice leads back.
-        """
+        """Dice of the lesion types that are there, and cross-entropy."""
         axes = (2, 3, 4)
         probability = logits.sigmoid()
         there = target.sum(axes) > 0
         both = (probability * target).sum(axes)
         dice = (2 * both + 1) / (probability.sum(axes) + target.sum(axes) + 1)
-        weight = torch.tensor(LESION_WEIGHT, device=logits.device)
+        weight = torch.tensor(self.config.lesion_weight, device=logits.device)
         entropy = F.binary_cross_entropy_with_logits(logits, target, pos_weight=weight)
         return ((1 - dice) * there).sum() / there.sum().clamp_min(1) + 3 * entropy
 

@@ -139,15 +139,13 @@ def _network(config: TrainingConfig, device: torch.device) -> UNet3D:
 
 
 def _start_from(model: UNet3D, other: UNet3D) -> None:
-    """Take over other weights; layers that have another number of channels at the ends stay new."""
-    if {**model.config, "in_channels": 0, "out_channels": 0} != {
-        **other.config,
-        "in_channels": 0,
-        "out_channels": 0,
-    }:
+    """Take over other weights; layers that are built otherwise at the ends stay new."""
+    ends = {"in_channels": 0, "out_channels": 0, "fine": 0}
+    if model.config | ends != other.config | ends:
         raise ConfigError("start: the network is built differently")
     mine = model.state_dict()
-    fitting = {k: v for k, v in other.state_dict().items() if v.shape == mine[k].shape}
+    theirs = other.state_dict().items()
+    fitting = {k: v for k, v in theirs if k in mine and v.shape == mine[k].shape}
     model.load_state_dict(mine | fitting)
 
 
