@@ -8,22 +8,19 @@ figures are written into a card's `[results]`: the shipped card got them so.
 
 from __future__ import annotations
 
-import argparse
-import os
 import time
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tomli_w
+from cards import options_of, write_results
 
 from strokedx_core.evaluation.metrics import dice, volume_ml
 from strokedx_core.inference.clicks import ClickSession
 from strokedx_core.inference.segment import Click, LesionResult, segment_lesions
 from strokedx_core.synthesis.clicks import simulate_clicks
-from strokedx_core.volume import read_mask, write_atomically
+from strokedx_core.volume import read_mask
 
 CLICKS = 5
 LEAST_ML = 0.1
@@ -108,17 +105,8 @@ def measure(data: Path, weights: str | None) -> dict[str, Any]:
 
 def main() -> None:
     """Measure, print, and write into a card where one is named."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
-    default = os.environ.get("STROKEDX_DATA")
-    parser.add_argument("--data", type=Path, default=default, required=default is None)
-    parser.add_argument("--weights")
-    parser.add_argument("--card", type=Path)
-    options = parser.parse_args()
-    results = measure(options.data, options.weights)
-    if options.card is not None:
-        card = tomllib.loads(options.card.read_text(encoding="utf-8"))
-        card.setdefault("results", {}).update(results)
-        write_atomically(options.card, [tomli_w.dumps(card).encode()])
+    options = options_of(__doc__).parse_args()
+    write_results(options.card, measure(options.data, options.weights))
 
 
 if __name__ == "__main__":

@@ -8,24 +8,21 @@ With --card the figures are written into a card's `[results]`: the shipped card 
 
 from __future__ import annotations
 
-import argparse
-import os
 import statistics
-import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tomli_w
+from cards import options_of, write_results
 from scipy import ndimage
 
 from strokedx_core.evaluation.metrics import dice
 from strokedx_core.inference.skull_strip import skull_strip
 from strokedx_core.synthesis.head import HeadRecipe, generate
 from strokedx_core.synthesis.labels import load_head
-from strokedx_core.volume import read_mask, read_volume, volume_from_array, write_atomically
+from strokedx_core.volume import read_mask, read_volume, volume_from_array
 
 HELD_OUT = ("seg_19", "seg_20")
 CONTRASTS = ("T1W", "T2W", "FLAIR", "DWI", "ADC", "random")
@@ -119,18 +116,10 @@ def measure(data: Path, weights: str | None, images: int) -> dict[str, Any]:
 
 def main() -> None:
     """Measure, print, and write into a card where one is named."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
-    default = os.environ.get("STROKEDX_DATA")
-    parser.add_argument("--data", type=Path, default=default, required=default is None)
-    parser.add_argument("--weights")
+    parser = options_of(__doc__)
     parser.add_argument("--images", type=int, default=4, help="per held-out head and contrast")
-    parser.add_argument("--card", type=Path)
     options = parser.parse_args()
-    results = measure(options.data, options.weights, options.images)
-    if options.card is not None:
-        card = tomllib.loads(options.card.read_text(encoding="utf-8"))
-        card.setdefault("results", {}).update(results)
-        write_atomically(options.card, [tomli_w.dumps(card).encode()])
+    write_results(options.card, measure(options.data, options.weights, options.images))
 
 
 if __name__ == "__main__":

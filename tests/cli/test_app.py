@@ -53,3 +53,33 @@ def test_no_command_is_a_usage_error_that_shows_the_help(strokedx):
     done = strokedx()
     assert done.exit_code == 2
     assert "skull-strip" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(("code", "expected"), [("0", 0), ("2", 2), ("None", 0)])
+def test_a_process_with_pytorch_leaves_nothing_undone(code, expected):
+    """It ends without the interpreter's tidying up; what was printed and promised is there."""
+    program = (
+        "import atexit, sys\n"
+        "import torch\n"
+        "from strokedx_core import cli\n"
+        "atexit.register(print, 'promised')\n"
+        f"cli.app = lambda: (print('printed'), print('told', file=sys.stderr), sys.exit({code}))\n"
+        "cli.main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == expected
+    assert done.stdout.split() == ["printed", "promised"]
+    assert done.stderr == "told\n"
+
+
+def test_words_for_an_exit_code_still_reach_the_terminal():
+    program = (
+        "import sys\n"
+        "from strokedx_core import cli\n"
+        "cli.app = lambda: sys.exit('words')\n"
+        "cli.main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, "words\n")

@@ -306,15 +306,15 @@ class TestHeadless:
 
 def test_what_the_network_gets(monkeypatch: pytest.MonkeyPatch) -> None:
     """Channels: the sequences, the clicks of either kind, and the mask as it was."""
-    from strokedx_core.inference import lesion_case
+    from strokedx_core.inference import prediction
 
-    run, given = lesion_case.run_network, []
+    run, given = prediction.run_network, []
 
     def seen(network: Any, inputs: torch.Tensor) -> torch.Tensor:
         given.append(inputs[0].clone())
         return run(network, inputs)
 
-    monkeypatch.setattr(lesion_case, "run_network", seen)
+    monkeypatch.setattr(prediction, "run_network", seen)
     made = session(start=LESIONS["left"])
     made.click(Click(INSIDE))
     made.click(Click((20, 24, 12), positive=False))

@@ -245,7 +245,11 @@ class TestCases:
 
     @pytest.mark.parametrize(
         ("values", "words"),
-        [({"sequences": ("PD",)}, "sequences must be"), ({"kind": "tumour"}, "kind must be")],
+        [
+            ({"sequences": ("PD",)}, "sequences must be"),
+            ({"kind": "tumour"}, "kind must be"),
+            ({"kind": "infarct", "stage": "chronic"}, "stage must be"),
+        ],
     )
     def test_unknown_words_are_refused(
         self, head: Head, shapes: list[LesionShape], values: dict[str, object], words: str

@@ -16,7 +16,7 @@ from strokedx_core.inference.prediction import (
     Progress,
     loaded_network,
     predict_grid,
-    run_network,
+    run_mirrored,
 )
 from strokedx_core.intensity import normalise_brain
 from strokedx_core.nets.unet3d import UNet3D
@@ -35,7 +35,11 @@ from strokedx_core.weights import WeightsError, find_weights, read_card
 __all__ = ["CLICK_PATCH", "LesionCase", "Sequences", "place_on_grid", "read_sequences"]
 
 CLICK_PATCH = 64
-"""Voxels along each side of what is predicted around a click."""
+"""Voxels along each side of what is predicted at once, as in training: around a click, and part by
+part of the whole brain."""
+
+OVERLAP = 0.4
+"""Share of such a part that the next one covers again."""
 
 SEEN_MM = 3.0
 """How far around the brain the network sees."""
@@ -118,7 +122,14 @@ class LesionCase:
     def predict(self) -> Generator[Progress, None, np.ndarray]:
         """Probability of the whole case without clicks: float32, native, 0 away from the brain."""
         inputs = torch.cat((self.image, self.image.new_zeros((3, *self.grid.shape))))
-        found = yield from predict_grid(self.network, inputs, "looking for lesions")
+        found = yield from predict_grid(
+            self.network,
+            inputs,
+            "looking for lesions",
+            patch=(CLICK_PATCH,) * 3,
+            overlap=OVERLAP,
+            mirrored=True,
+        )
         native = np.zeros(self.volume.shape, np.float32, order="F")
         box = self._whole()
         values = (found[self.channel] * self.kept).cpu().numpy()
@@ -162,10 +173,7 @@ class LesionCase:
             drawn.append(draw_clicks(shape, places, device))
         before = torch.from_numpy(self.grid.mask(mask, box)).to(device, torch.float32)
         inputs = torch.cat((self.image[(slice(None), *box)], torch.stack([*drawn, before])))
-        # With its mirror image the answer is better, and on processors it comes sooner than alone:
-        # PyTorch leaves a single small patch to its slowest convolution.
-        both = run_network(self.network, torch.stack((inputs, inputs.flip(1))))[:, self.channel]
-        found = (both[0] + both[1].flip(0)) / 2 * self.kept[box]
+        found = run_mirrored(self.network, inputs[None])[0, self.channel] * self.kept[box]
         return box, found.cpu().numpy()
 
     def _whole(self) -> Box:

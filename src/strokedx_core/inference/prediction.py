@@ -26,6 +26,7 @@ __all__ = [
     "on_device",
     "patch_shape",
     "predict_grid",
+    "run_mirrored",
     "run_network",
     "within",
 ]
@@ -147,17 +148,38 @@ def run_network(network: UNet3D, image: Tensor) -> Tensor:
     return logits.float().sigmoid()
 
 
-def patch_shape(shape: tuple[int, int, int], divisor: int) -> tuple[int, int, int]:
+def patch_shape(
+    shape: tuple[int, int, int], divisor: int, most: tuple[int, int, int]
+) -> tuple[int, int, int]:
     """What the network takes at once of a grid of this shape; it may be larger than the grid."""
     x, y, z = (
         min(max(1, limit // divisor), -(-size // divisor)) * divisor
-        for size, limit in zip(shape, PATCH, strict=True)
+        for size, limit in zip(shape, most, strict=True)
     )
     # A single voxel at the bottleneck has no spread to normalize by.
     return (max(x, 2 * divisor), y, z) if x == y == z == divisor else (x, y, z)
 
 
-def predict_grid(network: UNet3D, image: Tensor, message: str) -> Generator[Progress, None, Tensor]:
+def run_mirrored(network: UNet3D, image: Tensor) -> Tensor:
+    """Mean of the probabilities of one patch and of its mirror image, mirrored back.
+
+    Parameters and result are those of `run_network`; the first spatial axis runs from left to
+    right. On processors the answer comes sooner than for the patch alone: PyTorch leaves a single
+    small patch to its slowest convolution.
+    """
+    both = run_network(network, torch.cat((image, image.flip(2))))
+    return (both[:1] + both[1:].flip(2)) / 2
+
+
+def predict_grid(
+    network: UNet3D,
+    image: Tensor,
+    message: str,
+    *,
+    patch: tuple[int, int, int] | None = None,
+    overlap: float = 0.25,
+    mirrored: bool = False,
+) -> Generator[Progress, None, Tensor]:
     """Probabilities on a whole grid, patch by patch.
 
     Parameters
@@ -167,16 +189,24 @@ def predict_grid(network: UNet3D, image: Tensor, message: str) -> Generator[Prog
         Where the network is.
     message : str
         What the progress says.
+    patch : three int, optional
+        What the network takes at once, at most; `PATCH` where not given.
+    overlap : float
+        Share of a patch that the next one covers again.
+    mirrored : bool
+        Whether each patch is seen in its mirror image too.
 
     Returns
     -------
     Tensor, shape (out channels, x, y, z), float32
     """
     x, y, z = image.shape[1:]
+    run = run_mirrored if mirrored else run_network
     windows = sliding_window(
         image[None],
-        lambda patch: run_network(network, patch),
-        patch_shape((x, y, z), network.divisor),
+        lambda part: run(network, part),
+        patch_shape((x, y, z), network.divisor, patch or PATCH),
+        overlap=overlap,
     )
     while True:
         try:

@@ -18,7 +18,7 @@ from strokedx_core.synthesis.contrasts import NAMES as CLASS_NAMES
 if TYPE_CHECKING:
     from strokedx_core.synthesis.head import HeadRecipe
 
-__all__ = ["acquire", "add_lesions", "crop", "face_of", "lose_signal"]
+__all__ = ["acquire", "add_lesions", "crop", "face_of", "lose_signal", "resolve"]
 
 
 def add_lesions(image: Tensor, distance: Tensor, means: Tensor, rng: Generator) -> Tensor:
@@ -66,7 +66,29 @@ def face_of(distance: Tensor, rng: Generator) -> Tensor:
     return depth > inside.max() + uniform(-1, 6, rng)
 
 
-def acquire(image: Tensor, recipe: HeadRecipe, spacing: float, epi: bool, rng: Generator) -> Tensor:
+def acquire(
+    image: Tensor,
+    recipe: HeadRecipe,
+    spacing: float,
+    epi: bool,
+    rng: Generator,
+    resolution: int | None = None,
+) -> Tensor:
+    """What the scanner makes of a head: motion, ghosts, slices, noise.
+
+    Parameters
+    ----------
+    image : Tensor, shape (x, y, z)
+    recipe : HeadRecipe
+    spacing : float
+        Of the grid, mm.
+    epi : bool
+        Whether it is read out by echo-planar imaging.
+    rng : torch.Generator
+    resolution : int, optional
+        As for `resolve`; drawn where not given.
+    """
+    drawn = int(torch.randint(2**31, (), generator=rng))
     level = image[image > 0.05].mean() if bool((image > 0.05).any()) else image.mean()
     strength = float(level) * uniform(0, 1, rng) ** 2 * recipe.noise * 2
     phase = 1 if uniform(0, 1, rng) < 0.7 else 0
@@ -74,23 +96,49 @@ def acquire(image: Tensor, recipe: HeadRecipe, spacing: float, epi: bool, rng: G
         image = artefacts.motion(image, uniform(0, 8, rng), phase, spacing, rng)
     if uniform(0, 1, rng) < recipe.ghost * (2 if epi else 1):
         image = artefacts.ghosts(image, uniform(0, 0.15, rng), phase, rng)
-    slice_axis = int(torch.multinomial(torch.tensor([1.0, 1.0, 4.0]), 1, generator=rng))
-    thick = uniform(0, 1, rng) < recipe.thick
+    resolution = drawn if resolution is None else resolution
+    return resolve(image, recipe, spacing, epi, resolution, strength, rng)
+
+
+def resolve(
+    image: Tensor,
+    recipe: HeadRecipe,
+    spacing: float,
+    epi: bool,
+    resolution: int,
+    strength: float = 0.0,
+    rng: Generator | None = None,
+) -> Tensor:
+    """Slices of some thickness and direction, in-plane blur, and noise of a strength.
+
+    Parameters
+    ----------
+    resolution : int
+        Decides slices and blur: images that share it are sampled alike.
+    strength : float
+        Deviation of the noise, which `rng` decides.
+    """
+    own = Generator().manual_seed(resolution)
+    rng = own if rng is None else rng
+    slice_axis = int(torch.multinomial(torch.tensor([1.0, 1.0, 4.0]), 1, generator=own))
+    thick = uniform(0, 1, own) < recipe.thick
     for axis in range(3):
+        width = uniform(0, 3.0 if epi else 2.0, own)
         if not (thick and axis == slice_axis):
-            image = artefacts.blur(image, uniform(0, 3.0 if epi else 2.0, rng), axis, spacing)
-    if thick:
-        thickness = uniform(2, 7, rng)
-        return artefacts.thick_slices(
-            image,
-            slice_axis,
-            thickness=thickness,
-            distance=thickness * uniform(1, 1.3, rng),
-            spacing=spacing,
-            strength=strength,
-            rng=rng,
-        )
-    return artefacts.noise(image, strength, rng)
+            image = artefacts.blur(image, width, axis, spacing)
+    if not thick:
+        return artefacts.noise(image, strength, rng)
+    thickness = uniform(2, 7, own)
+    return artefacts.thick_slices(
+        image,
+        slice_axis,
+        thickness=thickness,
+        distance=thickness * uniform(1, 1.3, own),
+        spacing=spacing,
+        strength=strength,
+        rng=rng,
+        offset=uniform(0, 1, own),
+    )
 
 
 def crop(image: Tensor, target: Tensor, spacing: float, rng: Generator) -> tuple[Tensor, Tensor]:

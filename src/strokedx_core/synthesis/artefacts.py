@@ -102,6 +102,7 @@ def thick_slices(
     spacing: float,
     strength: float,
     rng: Generator,
+    offset: float | None = None,
 ) -> Tensor:
     """Acquire slices of a thickness at a distance, add noise, interpolate back linearly.
 
@@ -113,6 +114,8 @@ def thick_slices(
         Slice thickness and distance between slice centres, in mm.
     strength : float
         Deviation of the Rician noise added to the acquired slices.
+    offset : float, optional
+        Where the first slice lies in the room there is for it, 0 to 1; drawn where not given.
 
     Notes
     -----
@@ -121,7 +124,8 @@ def thick_slices(
     size = image.shape[axis]
     step = max(distance / spacing, 1.0)
     count = math.floor((size - 1) / step) + 1
-    start = uniform(0, 1, rng) * (size - 1 - (count - 1) * step)
+    offset = uniform(0, 1, rng) if offset is None else offset
+    start = offset * (size - 1 - (count - 1) * step)
     index = torch.arange(size, device=image.device, dtype=image.dtype)
     centre = start + step * torch.arange(count, device=image.device, dtype=image.dtype)
     half = max(thickness / spacing, 1.0) / 2

@@ -13,12 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
+import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from strokedx_core.intensity import normalise_brain
 from strokedx_core.synthesis.acquisition import crop
 from strokedx_core.synthesis.artefacts import smooth_field, uniform
-from strokedx_core.synthesis.head import HeadRecipe, nearest_index, positions
+from strokedx_core.synthesis.head import EPI, HeadRecipe, nearest_index, positions
 from strokedx_core.synthesis.labels import DISTANCE_STEP, Head
 from strokedx_core.synthesis.lesion_shapes import LesionShape
 from strokedx_core.synthesis.stroke_painter import Painter, displace
@@ -31,32 +32,48 @@ from strokedx_core.synthesis.stroke_patches import (
     shown,
 )
 from strokedx_core.synthesis.stroke_places import Anatomy, bleed, infarct, wide_ventricles
+from strokedx_core.synthesis.stroke_signals import BLOOD
 from strokedx_core.tasks import LESION_TYPES, MODALITIES
 
-__all__ = ["KINDS", "StrokeCase", "StrokeRecipe", "generate_case"]
+__all__ = ["KINDS", "STAGES", "StrokeCase", "StrokeRecipe", "generate_case"]
 
 KINDS = ("none", "infarct", "old infarct", "haemorrhage", "transformation")
 """What happened to a generated head."""
 
+_FRESH = {"hyperacute": 0.25, "acute": 0.5, "subacute": 0.25}
+_BLOOD = {name: 1.0 for name in BLOOD if name != "rim"}
+STAGES: dict[str, dict[str, float]] = {
+    "none": {"": 1.0},
+    "infarct": _FRESH,
+    "old infarct": {"chronic": 1.0},
+    "haemorrhage": _BLOOD,
+    "transformation": _FRESH,
+}
+"""Kind → stage → how often it is drawn; of a transformation, the stage of the infarct."""
+
 _SETS: tuple[tuple[tuple[str, ...], float], ...] = (
-    (("DWI", "ADC"), 5),
-    (("DWI", "B0"), 3),
+    (("DWI", "ADC"), 6),
+    (("DWI", "B0"), 4),
     (("DWI", "B0", "ADC"), 2),
-    (("DWI",), 1.5),
+    (("DWI",), 2),
     (("DWI", "ADC", "FLAIR"), 2.5),
     (("DWI", "FLAIR"), 1),
     (("FLAIR",), 1.5),
-    (("T1W",), 2),
-    (("T2W",), 1),
-    (("T1W", "FLAIR"), 1),
-    (("T1W", "T2W", "FLAIR"), 1),
-    (("SWI",), 0.7),
+    (("T1W",), 1.5),
+    (("T2W",), 0.8),
+    (("T1W", "FLAIR"), 0.7),
+    (("T1W", "T2W", "FLAIR"), 0.7),
+    (("SWI",), 0.8),
     (("DWI", "ADC", "SWI"), 1),
-    (("T2W", "FLAIR", "SWI"), 0.8),
+    (("T2W", "FLAIR", "SWI"), 0.7),
     (("T1W", "T2W", "FLAIR", "DWI", "ADC"), 0.5),
     (MODALITIES, 0.3),
 )
 """Sequences that come together in practice, and how often they are drawn."""
+
+_ISCHEMIC_ON = ("DWI", "ADC", "FLAIR", "B0", "T2W", "T1W", "SWI")
+_BLOOD_ON = ("SWI", "B0", "T2W", "DWI", "ADC", "FLAIR", "T1W")
+"""Which sequence a lesion is drawn on: the first of these that is there."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +87,8 @@ class StrokeRecipe(HeadRecipe):
     random_contrast
         Share of images with tissue of random brightness, whatever the sequence.
     displaced
-        Share of sequences after the first that are shifted and turned a little against it.
+        Share of sequences, other than those of the diffusion series and the one that lesions are
+        drawn on, that are shifted and turned a little against the others.
     wide_ventricles
         Share of heads whose ventricles are wider than the label map's, as in old people.
     """
@@ -92,7 +110,7 @@ class StrokeRecipe(HeadRecipe):
             "transformation": 0.07,
         }
     )
-    random_contrast: float = 0.2
+    random_contrast: float = 0.1
     displaced: float = 0.25
     wide_ventricles: float = 0.35
 
@@ -107,10 +125,15 @@ class StrokeCase:
         One channel for each of `tasks.MODALITIES`, normalised by the brain's median; all 0 where a
         sequence was not acquired.
     target : Tensor, shape (3, x, y, z)
-        0 or 1, for each of `tasks.LESION_TYPES`.
+        0 or 1, for each of `tasks.LESION_TYPES`; with the slices of the sequence it shows on best.
     brain : Tensor of bool, shape (x, y, z)
     sequences : tuple of str
     kind : str
+        One of `KINDS`.
+    stage : str
+        One of `STAGES` of its kind.
+    spacing : float
+        Of the grid, mm.
     """
 
     image: Tensor
@@ -118,6 +141,8 @@ class StrokeCase:
     brain: Tensor
     sequences: tuple[str, ...]
     kind: str
+    stage: str
+    spacing: float
 
 
 def _lookup(head: Head, to_mni: Tensor, place: Tensor, spacing: float) -> Anatomy:
@@ -157,6 +182,7 @@ def generate_case(
     *,
     sequences: Sequence[str] | None = None,
     kind: str | None = None,
+    stage: str | None = None,
     recipe: StrokeRecipe | None = None,
 ) -> StrokeCase:
     """Make one examination and its lesions.
@@ -175,6 +201,8 @@ def generate_case(
         Of `tasks.MODALITIES`; drawn where not given.
     kind : str, optional
         One of `KINDS`; drawn from the recipe where not given.
+    stage : str, optional
+        One of `STAGES` of that kind; drawn where not given.
     recipe : StrokeRecipe, optional
 
     Returns
@@ -184,7 +212,8 @@ def generate_case(
     Notes
     -----
     An old infarct is marked where it is the only stroke; beside a fresh one it is not. A lesion
-    that none of the sequences shows is not marked.
+    that none of the sequences shows, because it is not seen there at that age or because noise and
+    thick slices hide it, is not marked.
     """
     recipe = recipe or StrokeRecipe()
     rng = Generator().manual_seed(seed)
@@ -203,6 +232,10 @@ def generate_case(
     kind = kind or drawn_kind
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, not {kind!r}")
+    drawn_stage = choose(STAGES[kind], rng)
+    stage = stage or drawn_stage
+    if stage not in STAGES[kind]:
+        raise ValueError(f"stage must be one of {', '.join(STAGES[kind])}, not {stage!r}")
     spacing = recipe.spacing * (1 + uniform(-1, 1, rng) * recipe.spacing_jitter)
     place, matrix = positions(head, recipe, spacing, epi=False, rng=rng)
     anatomy = _lookup(head, to_mni, place, spacing)
@@ -238,7 +271,7 @@ def generate_case(
         if uniform(0, 1, rng) < 0.2:
             patches += old_infarct(infarct(anatomy, shapes, rng), spacing, rng)
             begin = len(patches)
-        patches += fresh_infarct(ischemic, spacing, rng)
+        patches += fresh_infarct(ischemic, stage, spacing, rng)
     if kind == "transformation":
         rough = smooth_field(recipe.shape, 18, rng, device)[0]
         hemorrhagic = ischemic & (rough > uniform(0.2, 1.5, rng))
@@ -247,7 +280,8 @@ def generate_case(
         ischemic = nothing
     if depth is not None:
         begin = len(patches)
-        patches += blood(hemorrhagic, depth, spacing, rng)
+        age = stage if kind == "haemorrhage" else choose(_BLOOD, rng)
+        patches += blood(hemorrhagic, depth, age, spacing, rng)
         if not shown(patches[begin:], sequences):
             hemorrhagic = nothing
 
@@ -258,19 +292,42 @@ def generate_case(
         rough = smooth_field(recipe.shape, 16, rng, device)[0]
         kept = anatomy.distance < uniform(-0.5, 6, rng) + uniform(0, 1.2, rng) * rough
     paint = Painter(head, recipe, place, matrix, spacing, rng)
+    drawn_on = [next(n for n in order if n in sequences) for order in (_ISCHEMIC_ON, _BLOOD_ON)]
     for number, name in enumerate(sequences):
         picture = paint(name, patches, anatomy, rng)
-        if number and uniform(0, 1, rng) < recipe.displaced:
+        moves = uniform(0, 1, rng) < recipe.displaced
+        if number and moves and name not in drawn_on and name not in EPI:
             picture = displace(picture, spacing, rng)
         picture = picture * kept
         if uniform(0, 1, rng) < recipe.crop:
             picture, _ = crop(picture, brain.float(), spacing, rng)
         picture = normalise_brain(picture, brain) * math.exp(uniform(-0.2, 0.2, rng))
         image[MODALITIES.index(name)] = picture.pow(math.exp(uniform(-0.15, 0.15, rng)))
+    ischemic, hemorrhagic = (
+        paint.drawn_on(name, mask, rng) & brain
+        for name, mask in zip(drawn_on, (ischemic, hemorrhagic), strict=True)
+    )
+    ischemic, hemorrhagic = (
+        mask if _stands_out(mask, image, brain) else nothing for mask in (ischemic, hemorrhagic)
+    )
     marks = {
         "general": ischemic | hemorrhagic,
         "ischemic": ischemic,
         "hemorrhagic": hemorrhagic,
     }
     target = torch.stack([marks[name] for name in LESION_TYPES]).float()
-    return StrokeCase(image, target, brain, sequences, kind)
+    return StrokeCase(image, target, brain, sequences, kind, stage, spacing)
+
+
+def _stands_out(mask: Tensor, image: Tensor, brain: Tensor) -> bool:
+    """Whether a lesion differs from what lies around it, in any sequence of an image, by more than
+    half of the deviation there: less nobody would mark."""
+    if not mask.any():
+        return False
+    grown = F.max_pool3d(mask[None].float(), 7, stride=1, padding=3)[0] > 0.5
+    ring = grown & ~mask & brain
+    if int(ring.sum()) < 10:
+        return True
+    inside, around = image[:, mask], image[:, ring]
+    difference = (inside.mean(1) - around.mean(1)).abs()
+    return bool((difference > 0.5 * around.std(1) + 0.02).any())

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from strokedx_core.synthesis import artefacts
-from strokedx_core.synthesis.acquisition import acquire, lose_signal
+from strokedx_core.synthesis.acquisition import acquire, lose_signal, resolve
 from strokedx_core.synthesis.artefacts import smooth_field, uniform
 from strokedx_core.synthesis.contrasts import CLASSES, SPLIT, draw_contrast
 from strokedx_core.synthesis.head import EPI, POINTS, nearest_index
@@ -44,12 +44,25 @@ class Painter:
         splits = torch.tensor([int(c in SPLIT) for c in CLASSES], device=device, dtype=torch.int)
         field = smooth_field(recipe.shape, int(uniform(6, 14, rng)), rng, device)[0]
         split = (field > uniform(-1.8, 1.8, rng)).int().view(-1)
+        self.resolutions: dict[str, int] = {}
         self.tissue = []
         for point in POINTS:
             offset = matrix @ (torch.tensor(point, device=device) * (0.25 * spacing))
             index = nearest_index(place, offset, head.classes.shape)
             tissue = head.classes.view(-1).index_select(0, index).int()
             self.tissue.append(tissue + splits.index_select(0, tissue) * split)
+
+    def resolution(self, name: str, rng: Generator) -> int:
+        """How a sequence is sampled: those of one diffusion series alike."""
+        series = "EPI" if name in EPI else name
+        drawn = int(torch.randint(2**31, (), generator=rng))
+        return self.resolutions.setdefault(series, drawn)
+
+    def drawn_on(self, name: str, mask: Tensor, rng: Generator) -> Tensor:
+        """A mask as somebody draws it on a sequence: what thick slices blur away is not there."""
+        seed = self.resolution(name, rng)
+        seen = resolve(mask.float(), self.recipe, self.spacing, name in EPI, seed)
+        return seen > 0.4
 
     def __call__(
         self, name: str, patches: Sequence[Patch], anatomy: Anatomy, rng: Generator
@@ -79,7 +92,7 @@ class Painter:
         if epi and uniform(0, 1, rng) < recipe.dropout:
             image = lose_signal(image, anatomy.distance, self.spacing, rng)
         image = artefacts.bias_field(image, uniform(0, recipe.bias, rng), rng)
-        return acquire(image, recipe, self.spacing, epi, rng)
+        return acquire(image, recipe, self.spacing, epi, rng, self.resolution(name, rng))
 
 
 def displace(image: Tensor, spacing: float, rng: Generator) -> Tensor:

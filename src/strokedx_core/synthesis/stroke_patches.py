@@ -53,19 +53,20 @@ def old_infarct(mask: Tensor, spacing: float, rng: Generator) -> list[Patch]:
     return patches
 
 
-def fresh_infarct(mask: Tensor, spacing: float, rng: Generator) -> list[Patch]:
-    """An infarct of some hours, days or weeks."""
-    stages = {"hyperacute": 0.25, "acute": 0.5, "subacute": 0.25}
-    signals = draw_signals(INFARCT[choose(stages, rng)], rng)
+def fresh_infarct(mask: Tensor, stage: str, spacing: float, rng: Generator) -> list[Patch]:
+    """An infarct of some hours, days or weeks: `stage` is a key of `INFARCT`."""
+    signals = draw_signals(INFARCT[stage], rng)
     rough = smooth_field(tuple(mask.shape), 24, rng, mask.device)[0]
     depth = uniform(0, 0.35, rng)
     weight = soft(mask, uniform(1, 3.5, rng), spacing) * (1 - depth * rough.abs()).clamp(0.3, 1)
     return [Patch(weight, signals)]
 
 
-def blood(mask: Tensor, depth: Tensor, spacing: float, rng: Generator) -> list[Patch]:
-    """Blood of some age with its rim, and oedema around it; `depth` as in `Bleed`."""
-    stage = choose({name: 1.0 for name in BLOOD if name != "rim"}, rng)
+def blood(mask: Tensor, depth: Tensor, stage: str, spacing: float, rng: Generator) -> list[Patch]:
+    """Blood of some age with its rim, and oedema around it.
+
+    `depth` is that of `stroke_places.Bleed`, `stage` a key of `BLOOD`.
+    """
     patches = []
     if stage != "chronic" or uniform(0, 1, rng) < 0.2:
         width = uniform(0, 12, rng)

@@ -177,7 +177,7 @@ def infarct(
         for _ in range(1 + int(torch.randint(number, (), generator=rng))):
             centre = _pick(candidates, rng)
             if centre is not None:
-                mask |= _blob(anatomy, centre, _radii(1.5, sizes, rng), rng) < 0
+                mask |= _blob(anatomy, centre, _radii(2.0, sizes, rng), rng) < 0
     return mask & anatomy.parenchyma
 
 

@@ -21,7 +21,7 @@ Ranges = dict[str, tuple[float, float]]
 INFARCT: dict[str, Ranges] = {
     # Hours: water no longer moves freely, and nothing else has changed.
     "hyperacute": {
-        "T1W": (0.97, 1.02), "T2W": (0.98, 1.06), "FLAIR": (0.98, 1.06), "DWI": (1.2, 2.0),
+        "T1W": (0.97, 1.02), "T2W": (0.98, 1.06), "FLAIR": (0.98, 1.06), "DWI": (1.25, 2.2),
         "B0": (0.98, 1.06), "ADC": (0.45, 0.78), "SWI": (0.95, 1.05),
     },
     # Days.
@@ -31,7 +31,7 @@ INFARCT: dict[str, Ranges] = {
     },
     # One to three weeks: ADC passes through normal while DWI fades.
     "subacute": {
-        "T1W": (0.6, 0.95), "T2W": (1.2, 1.9), "FLAIR": (1.3, 2.1), "DWI": (1.1, 1.9),
+        "T1W": (0.6, 0.95), "T2W": (1.2, 1.9), "FLAIR": (1.3, 2.1), "DWI": (1.2, 2.0),
         "B0": (1.2, 1.9), "ADC": (0.75, 1.25), "SWI": (0.9, 1.35),
     },
     # What lies around the cavity of an old infarct.

@@ -238,13 +238,13 @@ class LesionProblem:
         return ((1 - dice) * there).sum() / there.sum().clamp_min(1) + 3 * entropy
 
     def trials(self, grid: GridConfig) -> Iterator[Trial]:
-        """Every set of sequences, with an infarct, a haemorrhage and nothing; whole brains only."""
+        """Every set of sequences with every kind of stroke validated; on the first grid only."""
         if grid != self.config.grids[0]:
             return
         recipe = self.config.recipe(grid)
         assert isinstance(recipe, StrokeRecipe)
         for names in self.config.validation_sets:
-            for kind in ("infarct", "haemorrhage", "none"):
+            for kind in ("infarct", "old infarct", "haemorrhage", "none"):
                 for number in range(self.config.validation_images):
                     head, to_mni = self.held_out[number % len(self.held_out)]
                     case = generate_case(
