@@ -67,6 +67,7 @@ def test_shipped_recipe() -> None:
     [
         {"validation_sets": [["PD"]]},
         {"generator": {"kinds": {"tumour": 1.0}}},
+        {"generator": {"sets": {"DWI+PD": 1.0}}},
         {"network": {"in_channels": 1, "out_channels": 1}},
         {"clicks": 1.5},
     ],

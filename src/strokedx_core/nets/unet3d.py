@@ -186,6 +186,11 @@ class UNet3D(nn.Module):
         return logits
 
     @property
+    def output(self) -> nn.Module:
+        """The layer whose output are the logits."""
+        return self.head if self.fine is None else self.fine[-1]
+
+    @property
     def parameter_count(self) -> int:
         """Number of trainable parameters."""
         return sum(parameter.numel() for parameter in self.parameters())

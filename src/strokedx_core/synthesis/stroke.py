@@ -51,26 +51,6 @@ STAGES: dict[str, dict[str, float]] = {
 }
 """Kind → stage → how often it is drawn; of a transformation, the stage of the infarct."""
 
-_SETS: tuple[tuple[tuple[str, ...], float], ...] = (
-    (("DWI", "ADC"), 6),
-    (("DWI", "B0"), 4),
-    (("DWI", "B0", "ADC"), 2),
-    (("DWI",), 2),
-    (("DWI", "ADC", "FLAIR"), 2.5),
-    (("DWI", "FLAIR"), 1),
-    (("FLAIR",), 1.5),
-    (("T1W",), 1.5),
-    (("T2W",), 0.8),
-    (("T1W", "FLAIR"), 0.7),
-    (("T1W", "T2W", "FLAIR"), 0.7),
-    (("SWI",), 0.8),
-    (("DWI", "ADC", "SWI"), 1),
-    (("T2W", "FLAIR", "SWI"), 0.7),
-    (("T1W", "T2W", "FLAIR", "DWI", "ADC"), 0.5),
-    (MODALITIES, 0.3),
-)
-"""Sequences that come together in practice, and how often they are drawn."""
-
 _ISCHEMIC_ON = ("DWI", "ADC", "FLAIR", "B0", "T2W", "T1W", "SWI")
 _BLOOD_ON = ("SWI", "B0", "T2W", "DWI", "ADC", "FLAIR", "T1W")
 """Which sequence a lesion is drawn on: the first of these that is there."""
@@ -89,6 +69,8 @@ class StrokeRecipe(HeadRecipe):
     displaced
         Share of sequences, other than those of the diffusion series and the one that lesions are
         drawn on, that are shifted and turned a little against the others.
+    sets
+        Sequences that come together, joined by "+", and how often each set is drawn.
     wide_ventricles
         Share of heads whose ventricles are wider than the label map's, as in old people.
     """
@@ -108,6 +90,26 @@ class StrokeRecipe(HeadRecipe):
             "old infarct": 0.1,
             "haemorrhage": 0.2,
             "transformation": 0.07,
+        }
+    )
+    sets: dict[str, float] = field(
+        default_factory=lambda: {
+            "DWI+ADC": 6,
+            "DWI+B0": 4,
+            "DWI+B0+ADC": 2,
+            "DWI": 2,
+            "DWI+ADC+FLAIR": 2.5,
+            "DWI+FLAIR": 1,
+            "FLAIR": 1.5,
+            "T1W": 1.5,
+            "T2W": 0.8,
+            "T1W+FLAIR": 0.7,
+            "T1W+T2W+FLAIR": 0.7,
+            "SWI": 0.8,
+            "DWI+ADC+SWI": 1,
+            "T2W+FLAIR+SWI": 0.7,
+            "T1W+T2W+FLAIR+DWI+ADC": 0.5,
+            "+".join(MODALITIES): 0.3,
         }
     )
     random_contrast: float = 0.1
@@ -218,8 +220,7 @@ def generate_case(
     recipe = recipe or StrokeRecipe()
     rng = Generator().manual_seed(seed)
     device = head.classes.device
-    sets = {",".join(names): weight for names, weight in _SETS}
-    drawn = tuple(choose(sets, rng).split(","))
+    drawn = tuple(choose(recipe.sets, rng).split("+"))
     sequences = tuple(sequences or drawn)
     unknown = set(sequences) - set(MODALITIES)
     if unknown:

@@ -252,6 +252,9 @@ class LesionConfig(TrainingConfig):
 
     @model_validator(mode="after")
     def _known(self) -> Self:
+        drawn = {name for names in self.generator.get("sets", {}) for name in names.split("+")}
+        if drawn - set(MODALITIES):
+            raise ValueError(f"generator.sets: unknown {sorted(drawn - set(MODALITIES))}")
         unknown = {name for names in self.validation_sets for name in names} - set(MODALITIES)
         if unknown or not all(self.validation_sets):
             raise ValueError(f"validation_sets: unknown {sorted(unknown)}")

@@ -46,6 +46,10 @@ class Problem(Protocol):
     def config(self) -> TrainingConfig:
         """What the training was told."""
 
+    @property
+    def share(self) -> float:
+        """About how many voxels of an image are marked, 0 to 1."""
+
     def training(self, number: int, grid: GridConfig) -> tuple[Tensor, Tensor]:
         """Image and target number `number`: channels first, no batch axis."""
 
@@ -107,6 +111,8 @@ class SkullStripProblem:
         If a folder lacks what the configuration names.
     """
 
+    share = 0.5
+
     def __init__(
         self,
         config: SkullStripConfig,
@@ -154,6 +160,8 @@ class LesionProblem:
 
     Parameters are those of `SkullStripProblem`; `folders` has "lesion-masks" too.
     """
+
+    share = 0.01
 
     def __init__(
         self,

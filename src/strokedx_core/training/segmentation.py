@@ -215,6 +215,10 @@ def train(
         optimizer.load_state_dict(state["optimizer"])
         step, best, losses = state["step"], state["best"], state["losses"]
     else:
+        # A new network begins with how often a voxel is marked, and need not learn that first
+        # (Lin et al., "Focal loss for dense object detection", ICCV 2017).
+        odds = math.log(problem.share / (1 - problem.share))
+        torch.nn.init.constant_(model.output.bias, odds)  # type: ignore[arg-type]
         if config.start is not None:
             try:
                 _start_from(model, load_network(config.start))
