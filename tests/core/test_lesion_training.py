@@ -13,7 +13,9 @@ from pydantic import ValidationError
 from shapes import write_shapes
 from training_run import write_heads
 
+from strokedx_core.evaluation.metrics import dice
 from strokedx_core.nets.unet3d import UNet3D
+from strokedx_core.synthesis.stroke import StrokeRecipe, generate_case
 from strokedx_core.tasks import LESION_TYPES, MODALITIES
 from strokedx_core.training.config import RECIPES, ConfigError, LesionConfig, read_config
 from strokedx_core.training.problems import LesionProblem
@@ -142,3 +144,47 @@ def test_a_run_lowers_its_loss_and_ends_in_weights(
     network = load_network(weights)
     assert (network.config["in_channels"], network.config["out_channels"]) == (10, 3)
     assert np.isfinite(float(network(torch.zeros(1, 10, 32, 32, 32)).sum()))
+
+
+@pytest.mark.slow
+def test_shipped_weights_learn_other_heads(folders: dict[str, Path], tmp_path: Path) -> None:
+    """From the weights that ship, on heads and lesions unlike any they have seen, and coarser."""
+    config = changed(
+        steps=36,
+        steps_per_epoch=12,
+        learning_rate=1e-3,
+        final_learning_rate=1e-4,
+        clicks=0.2,
+        start="lesion",
+        network=read_card("lesion").architecture,
+        grids=[{"shape": [32, 64, 32], "spacing": 4.4, "shift": 4.0}],
+        generator={"rotation": 5.0, "sets": {"DWI+ADC": 1.0}, "kinds": {"infarct": 1.0}},
+    )
+    problem = LesionProblem(config, folders, tmp_path, torch.device("cpu"))
+    (head, to_mni), recipe = problem.held_out[0], config.recipe(config.grids[0])
+    assert isinstance(recipe, StrokeRecipe)
+    trials = [
+        generate_case(
+            head, to_mni, problem.shapes_held_out, seed, sequences=("DWI", "ADC"), kind="infarct",
+            stage="acute", recipe=recipe,
+        )
+        for seed in range(24)
+    ]  # fmt: skip
+    large = [case for case in trials if float(case.target[1].sum()) * 4.4**3 > 10_000]
+    assert len(large) >= 6
+
+    def reached(weights: str | Path) -> float:
+        network, scores = load_network(weights), []
+        for case in large:
+            image = torch.cat((case.image, torch.zeros(3, *case.image.shape[1:])))
+            with torch.no_grad():
+                found = network(image[None])[0, 1] > 0
+            scores.append(dice(found.numpy(), case.target[1].numpy()))
+        return float(np.mean(scores))
+
+    run = tmp_path / "run"
+    weights = train(config, folders, run, quiet=True)
+    with (run / "metrics.csv").open(newline="") as file:
+        losses = [float(row["loss"]) for row in csv.DictReader(file)]
+    assert losses[-1] < losses[0]
+    assert reached(weights) > max(0.6, reached("lesion"))

@@ -17,7 +17,13 @@ from strokedx_core.synthesis.labels import Head, load_head
 from strokedx_core.synthesis.lesion_shapes import LesionShape, load_shapes
 from strokedx_core.synthesis.mni import head_to_mni
 from strokedx_core.synthesis.stroke import KINDS, StrokeRecipe, generate_case
-from strokedx_core.synthesis.stroke_places import Anatomy, bleed, infarct, wide_ventricles
+from strokedx_core.synthesis.stroke_places import (
+    Anatomy,
+    beside_air,
+    bleed,
+    infarct,
+    wide_ventricles,
+)
 from strokedx_core.synthesis.stroke_signals import BLOOD, INFARCT, LOOKALIKES, draw_signals
 from strokedx_core.tasks import LESION_TYPES, MODALITIES
 
@@ -137,6 +143,17 @@ class TestPlaces:
         shares = [share for _, share in sorted(larger)]
         assert min(shares) >= 1
         assert shares[-1] > 1.2
+
+    def test_signal_piles_up_at_the_base_of_the_brain(self, anatomy: Anatomy) -> None:
+        spots = [beside_air(anatomy, rng(seed)) for seed in range(12)]
+        both = 0
+        for spot in spots:
+            assert 0 <= float(spot.min()) <= float(spot.max()) <= 1
+            x, _, z = anatomy.mni[:, spot > 0.5]
+            assert len(x) > 0
+            assert float(z.mean()) < 5
+            both += bool((x > 2).any() and (x < -2).any())
+        assert both >= 6
 
     def test_large_is_larger_than_lacune(self, anatomy: Anatomy, shapes: list[LesionShape]) -> None:
         sizes = {

@@ -35,11 +35,7 @@ from strokedx_core.weights import WeightsError, find_weights, read_card
 __all__ = ["CLICK_PATCH", "LesionCase", "Sequences", "place_on_grid", "read_sequences"]
 
 CLICK_PATCH = 64
-"""Voxels along each side of what is predicted at once, as in training: around a click, and part by
-part of the whole brain."""
-
-OVERLAP = 0.4
-"""Share of such a part that the next one covers again."""
+"""Voxels along each side of what is predicted around a click."""
 
 SEEN_MM = 3.0
 """How far around the brain the network sees."""
@@ -122,14 +118,7 @@ class LesionCase:
     def predict(self) -> Generator[Progress, None, np.ndarray]:
         """Probability of the whole case without clicks: float32, native, 0 away from the brain."""
         inputs = torch.cat((self.image, self.image.new_zeros((3, *self.grid.shape))))
-        found = yield from predict_grid(
-            self.network,
-            inputs,
-            "looking for lesions",
-            patch=(CLICK_PATCH,) * 3,
-            overlap=OVERLAP,
-            mirrored=True,
-        )
+        found = yield from predict_grid(self.network, inputs, "looking for lesions", mirrored=True)
         native = np.zeros(self.volume.shape, np.float32, order="F")
         box = self._whole()
         values = (found[self.channel] * self.kept).cpu().numpy()

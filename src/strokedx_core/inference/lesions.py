@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 SMALLEST_ML = 0.02
-"""Volume under which a piece is left out unless somebody clicked it: five voxels of the working
+"""Volume under which a piece is left out unless somebody clicked it: two voxels of the working
 grid, less than the network tells from noise."""
 
 BOTH_SIDES = 0.1

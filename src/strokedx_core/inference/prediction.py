@@ -148,13 +148,11 @@ def run_network(network: UNet3D, image: Tensor) -> Tensor:
     return logits.float().sigmoid()
 
 
-def patch_shape(
-    shape: tuple[int, int, int], divisor: int, most: tuple[int, int, int]
-) -> tuple[int, int, int]:
+def patch_shape(shape: tuple[int, int, int], divisor: int) -> tuple[int, int, int]:
     """What the network takes at once of a grid of this shape; it may be larger than the grid."""
     x, y, z = (
         min(max(1, limit // divisor), -(-size // divisor)) * divisor
-        for size, limit in zip(shape, most, strict=True)
+        for size, limit in zip(shape, PATCH, strict=True)
     )
     # A single voxel at the bottleneck has no spread to normalize by.
     return (max(x, 2 * divisor), y, z) if x == y == z == divisor else (x, y, z)
@@ -176,8 +174,6 @@ def predict_grid(
     image: Tensor,
     message: str,
     *,
-    patch: tuple[int, int, int] | None = None,
-    overlap: float = 0.25,
     mirrored: bool = False,
 ) -> Generator[Progress, None, Tensor]:
     """Probabilities on a whole grid, patch by patch.
@@ -189,10 +185,6 @@ def predict_grid(
         Where the network is.
     message : str
         What the progress says.
-    patch : three int, optional
-        What the network takes at once, at most; `PATCH` where not given.
-    overlap : float
-        Share of a patch that the next one covers again.
     mirrored : bool
         Whether each patch is seen in its mirror image too.
 
@@ -205,8 +197,7 @@ def predict_grid(
     windows = sliding_window(
         image[None],
         lambda part: run(network, part),
-        patch_shape((x, y, z), network.divisor, patch or PATCH),
-        overlap=overlap,
+        patch_shape((x, y, z), network.divisor),
     )
     while True:
         try:

@@ -9,7 +9,13 @@ import torch
 from torch import Generator, Tensor
 
 from strokedx_core.synthesis.artefacts import smooth_field, uniform
-from strokedx_core.synthesis.stroke_places import Anatomy, soft, tracts, white_matter_lesions
+from strokedx_core.synthesis.stroke_places import (
+    Anatomy,
+    beside_air,
+    soft,
+    tracts,
+    white_matter_lesions,
+)
 from strokedx_core.synthesis.stroke_signals import (
     BLOOD,
     INFARCT,
@@ -107,19 +113,8 @@ def lookalikes(anatomy: Anatomy, rng: Generator) -> list[Patch]:
             Patch(soft(plexus, 1.5, spacing), draw_signals(LOOKALIKES["choroid plexus"], rng))
         )
     if uniform(0, 1, rng) < 0.5:
-        border = (anatomy.distance.abs() < 2 * spacing).nonzero()
-        if len(border):
-            low = border[border[:, 2] <= border[:, 2].float().quantile(0.4)]
-            weight = torch.zeros(shape, device=anatomy.tissue.device)
-            for _ in range(int(torch.randint(1, 4, (), generator=rng))):
-                centre = low[int(torch.randint(len(low), (), generator=rng))]
-                squared = torch.zeros_like(weight)
-                for axis, size in enumerate(shape):
-                    place = torch.arange(size, device=weight.device) - centre[axis]
-                    view = [-1 if a == axis else 1 for a in range(3)]
-                    squared = squared + (place * spacing).square().view(view)
-                width = uniform(3, 11, rng)
-                weight = torch.maximum(weight, torch.exp(-squared / (2 * width**2)))
+        for _ in range(int(torch.randint(1, 4, (), generator=rng))):
+            weight = beside_air(anatomy, rng)
             patches.append(Patch(weight, draw_signals(LOOKALIKES["susceptibility"], rng)))
     return patches
 

@@ -281,6 +281,36 @@ def tracts(anatomy: Anatomy, rng: Generator) -> Tensor:
     return where & anatomy.of("white", "brainstem")
 
 
+_AIR = ((50.0, -14.0, -28.0), (46.0, 8.0, -36.0), (10.0, 46.0, -22.0), (8.0, 66.0, -6.0))
+"""MNI coordinates, mm, of brain beside air: above the petrous bone and at the temporal pole, above
+the orbit and ethmoid, behind the frontal sinus; x is mirrored for the left."""
+
+
+def beside_air(anatomy: Anatomy, rng: Generator) -> Tensor:
+    """Where echo-planar images pile up signal beside air; mostly alike on both sides.
+
+    Returns
+    -------
+    Tensor, shape (x, y, z)
+        0 to 1: flat spots a few millimetres high.
+    """
+    x, y, z = _AIR[int(torch.randint(len(_AIR), (), generator=rng))]
+    sides = (1.0, -1.0)
+    if uniform(0, 1, rng) < 0.3:
+        sides = (sides[int(torch.randint(2, (), generator=rng))],)
+    middle = [x + uniform(-8, 8, rng), y + uniform(-10, 10, rng), z + uniform(-8, 8, rng)]
+    widths = [uniform(4, 14, rng), uniform(3, 10, rng), uniform(2, 6, rng)]
+    rough = smooth_field(tuple(anatomy.tissue.shape), 20, rng, anatomy.tissue.device)[0]
+    weight = torch.zeros_like(rough)
+    for side in sides:
+        squared = 0.4 * rough
+        for axis, width in enumerate(widths):
+            at = middle[axis] * (side if axis == 0 else 1.0) + uniform(-3, 3, rng)
+            squared = squared + ((anatomy.mni[axis] - at) / width).square()
+        weight = torch.maximum(weight, torch.exp(-0.5 * squared.clamp_min(0)))
+    return weight
+
+
 def soft(mask: Tensor, width: float, spacing: float) -> Tensor:
     """A mask with blurred edges, 0 to 1; `width` in mm."""
     weight = mask.float()

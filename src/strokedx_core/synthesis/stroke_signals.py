@@ -88,8 +88,8 @@ LOOKALIKES: dict[str, Ranges] = {
     },
     # Air beside the brain: skull base, frontal and mastoid sinuses.
     "susceptibility": {
-        "T1W": (0.9, 1.1), "T2W": (0.95, 1.05), "FLAIR": (0.95, 1.2), "DWI": (1.25, 2.6),
-        "B0": (1.2, 2.4), "ADC": (0.75, 1.3), "SWI": (0.2, 1.1),
+        "T1W": (0.9, 1.1), "T2W": (0.95, 1.05), "FLAIR": (0.95, 1.2), "DWI": (1.25, 3.6),
+        "B0": (1.2, 3.0), "ADC": (0.75, 1.3), "SWI": (0.2, 1.1),
     },
     # Dense fibres at a high b-value.
     "tract": {
