@@ -17,6 +17,7 @@ from strokedx_core.synthesis.lesion_shapes import LesionShape
 __all__ = [
     "Anatomy",
     "Bleed",
+    "beside_air",
     "bleed",
     "infarct",
     "soft",
