@@ -296,7 +296,7 @@ def beside_air(anatomy: Anatomy, rng: Generator) -> Tensor:
         0 to 1: flat spots a few millimetres high.
     """
     x, y, z = _AIR[int(torch.randint(len(_AIR), (), generator=rng))]
-    sides = (1.0, -1.0)
+    sides: tuple[float, ...] = (1.0, -1.0)
     if uniform(0, 1, rng) < 0.3:
         sides = (sides[int(torch.randint(2, (), generator=rng))],)
     middle = [x + uniform(-8, 8, rng), y + uniform(-10, 10, rng), z + uniform(-8, 8, rng)]
