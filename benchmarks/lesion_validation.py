@@ -61,7 +61,8 @@ class Cases:
     ) -> Iterator[StrokeCase]:
         """Cases with a lesion that shows, or, of the kind "none", without one.
 
-        None, where a lesion of that stage does not show on these sequences.
+        None, where a lesion of that stage does not show on these sequences. Lesions of a kind are
+        the same ones at every stage and on all sequences, as far as they show there.
         """
         for number in range(12 * count):
             head, to_mni = self.heads[number % len(self.heads)]
