@@ -99,6 +99,22 @@ def test_images_have_room_for_clicks(problem: LesionProblem) -> None:
     assert torch.equal(image, problem.training(7, grid)[0])
 
 
+def test_a_case_is_seen_as_often_as_asked(folders: dict[str, Path], tmp_path: Path) -> None:
+    config = changed(views=3, generator={"kinds": {"infarct": 1.0}, "sets": {"DWI": 1.0}})
+    grid = config.grids[0]
+    problem = LesionProblem(config, folders, tmp_path, torch.device("cpu"))
+    pool = [problem.training(number, grid) for number in range(96)]
+    marked = [int(target.sum()) for _, target in pool if target.any()]
+    assert {marked.count(volume) % 3 for volume in marked} == {0}
+    assert 1 < len(set(marked)) <= 32
+    again = LesionProblem(config, folders, tmp_path, torch.device("cpu"))
+    for number in (95, 40, 200, 3):  # in any order, and from another pool between
+        image, target = again.training(number, grid)
+        if number < 96:
+            assert torch.equal(image, pool[number][0])
+            assert torch.equal(target, pool[number][1])
+
+
 def test_clicks_go_where_the_network_is_wrong(problem: LesionProblem) -> None:
     grid = problem.config.grids[0]
     pairs = [problem.training(number, grid) for number in range(8)]
@@ -129,7 +145,8 @@ def test_missing_more_costs_more(problem: LesionProblem) -> None:
     losses = [float(problem.loss(logits, target)) for logits in (right, half, wrong)]
     assert losses == sorted(losses)
     nothing = torch.zeros_like(target)
-    assert problem.loss(wrong, nothing) < problem.loss(right, nothing)
+    losses = [float(problem.loss(logits, nothing)) for logits in (wrong, half, right)]
+    assert losses == sorted(losses)
 
 
 def loss_of(network: UNet3D, problem: LesionProblem, count: int = 24) -> float:

@@ -16,7 +16,7 @@ from strokedx_core.synthesis.clicks import draw_clicks, simulate_clicks
 from strokedx_core.synthesis.labels import Head, load_head
 from strokedx_core.synthesis.lesion_shapes import LesionShape, load_shapes
 from strokedx_core.synthesis.mni import head_to_mni
-from strokedx_core.synthesis.stroke import KINDS, StrokeRecipe, generate_case
+from strokedx_core.synthesis.stroke import KINDS, StrokeRecipe, another_view, generate_case
 from strokedx_core.synthesis.stroke_places import (
     Anatomy,
     beside_air,
@@ -255,6 +255,37 @@ class TestCases:
         # Subacute ones may be as bright as their surroundings on ADC.
         assert brighter >= 0.9 * counted
         assert darker >= 0.5 * counted
+
+    def test_another_view_keeps_the_lesion_where_it_is(
+        self, head: Head, shapes: list[LesionShape]
+    ) -> None:
+        case = generate_case(
+            head, head_to_mni(head), shapes, 4, sequences=("DWI",), kind="infarct", recipe=CLEAN
+        )
+        dwi, mirrored = MODALITIES.index("DWI"), 0
+        for seed in range(8):
+            image, target = another_view(case, rng(seed))
+            flipped = not torch.equal(target, case.target)
+            mirrored += flipped
+            image, target = (x.flip(1) if flipped else x for x in (image, target))
+            assert torch.equal(target, case.target)
+            assert torch.equal(image > 0, case.image > 0), "what was not acquired stays so"
+            order = case.image[dwi].flatten().argsort()
+            assert (image[dwi].flatten()[order].diff() >= -1e-6).all()
+        assert 0 < mirrored < 8
+
+    def test_scans_without_diffusion_look_for_blood_or_old_strokes(
+        self, head: Head, shapes: list[LesionShape]
+    ) -> None:
+        for sequence, kind in (("SWI", "haemorrhage"), ("T1W", "old infarct")):
+            recipe = replace(RECIPE, kinds={"infarct": 1.0, kind: 1.0})
+            kinds = [
+                generate_case(
+                    head, head_to_mni(head), shapes, seed, sequences=(sequence,), recipe=recipe
+                ).kind
+                for seed in range(24)
+            ]
+            assert kinds.count(kind) > 12
 
     def test_a_quarter_has_no_stroke(self) -> None:
         kinds = StrokeRecipe().kinds

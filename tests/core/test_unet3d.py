@@ -15,6 +15,7 @@ SHAPES = [
     {"widths": (4, 6, 8), "stem_stride": 4, "convs": 1},
     {"widths": (4, 8, 8), "in_channels": 2, "out_channels": 3, "convs": 3, "slope": 0.0},
     {"widths": (4, 8), "in_channels": 2, "out_channels": 3, "fine": 5},
+    {"widths": (4, 8, 8), "in_channels": 3, "convs": (1, 2, 1), "conditional": True},
 ]
 
 
@@ -90,6 +91,7 @@ def test_sizes_that_do_not_divide_are_refused(shape: tuple[int, int, int]) -> No
         ({"widths": (8,)}, "two resolutions"),
         ({"widths": (8, 0)}, "widths"),
         ({"convs": 0}, "convs"),
+        ({"widths": (4, 8), "convs": (1, 2, 2)}, "convs must be one number or 2"),
         ({"in_channels": 0}, "in_channels"),
         ({"norm": "layer"}, "norm must be"),
         ({"stem_stride": 3}, "stem_stride"),
@@ -124,6 +126,29 @@ def test_instance_norm_keeps_the_images_of_a_batch_apart() -> None:
     images = torch.rand(3, 1, 16, 16, 24) * torch.tensor([1.0, 5.0, 0.1]).view(3, 1, 1, 1, 1)
     alone = torch.cat([network(image[None]) for image in images])
     torch.testing.assert_close(network(images), alone, rtol=1e-4, atol=1e-5)
+
+
+def test_instance_norm_is_instance_norm() -> None:
+    """As PyTorch has it; the network's own is another layer that is faster."""
+    torch.manual_seed(0)
+    features = torch.rand(2, 4, 6, 8, 8) * torch.tensor([1.0, 9.0]).view(2, 1, 1, 1, 1)
+    expected = torch.nn.functional.instance_norm(features)
+    torch.testing.assert_close(UNet3D(widths=(4, 8)).encoder[0][1](features), expected)
+
+
+def test_conditions_tell_which_channels_are_there() -> None:
+    torch.manual_seed(0)
+    network = UNet3D(in_channels=3, widths=(4, 8, 8), conditional=True).eval()
+    assert network.conditions is not None
+    image = torch.rand(2, 3, 16, 16, 16)
+    image[0, 1] = 0
+    before = network(image)
+    with torch.no_grad():
+        for layer in network.conditions:
+            layer.weight[:, 1] = torch.randn(len(layer.weight))
+    after = network(image)
+    assert torch.equal(after[0], before[0]), "a channel that is not there changes nothing"
+    assert not torch.allclose(after[1], before[1])
 
 
 def test_config_builds_the_same_network_again() -> None:

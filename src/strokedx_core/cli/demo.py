@@ -10,7 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from strokedx_core.cli.skull_strip import NOTICE, Device, import_inference
+from strokedx_core.cli.libraries import import_inference
+from strokedx_core.cli.skull_strip import NOTICE, Device
 
 __all__ = ["command"]
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import sys
 import time
 from enum import StrEnum
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from strokedx_core.cli.libraries import import_inference, load_libraries
 from strokedx_core.cli.outputs import OutputError, Outputs, plan
 from strokedx_core.cli.progress import progress
 from strokedx_core.cli.report import NOTICE, write_report
@@ -18,7 +17,7 @@ from strokedx_core.cli.report import NOTICE, write_report
 if TYPE_CHECKING:
     from strokedx_core.inference.skull_strip import SkullStripResult
 
-__all__ = ["NOTICE", "Device", "command", "import_inference"]
+__all__ = ["NOTICE", "Device", "command"]
 
 
 class Device(StrEnum):
@@ -74,6 +73,7 @@ def command(
     """
     try:
         jobs = plan(inputs, output, mask, report)
+        load_libraries()
         options = _options(device, weights, threshold)
         entries = []
         with progress("Skull stripping", len(jobs), quiet) as advance:
@@ -115,22 +115,6 @@ def _options(device: Device, weights: str | None, threshold: float) -> dict[str,
         except WeightsError as error:
             raise _UnusableError(error) from None
     return {"device": device.value, "weights": weights, "threshold": threshold}
-
-
-def import_inference() -> None:
-    """Import what predicts, PyTorch with it.
-
-    Python's collector of garbage walks everything that PyTorch brings, again and again while it is
-    imported and once more when the process ends: a third of the time of a single scan. It is told
-    to leave these objects alone, which live as long as the process anyway.
-    """
-    if "torch" not in sys.modules and gc.isenabled():
-        gc.disable()
-        try:
-            import torch  # noqa: F401
-        finally:
-            gc.freeze()
-            gc.enable()
 
 
 def _strip(job: Outputs, frame: int | None, options: dict[str, Any]) -> dict[str, Any]:

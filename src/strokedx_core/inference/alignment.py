@@ -131,7 +131,7 @@ class _Comparison:
 
     @classmethod
     def of(cls, fixed: Volume, moving: Volume, brain: np.ndarray) -> _Comparison | None:
-        grid = BrainGrid.around(brain, fixed.affine, POINTS_MM, 1, 1)
+        grid = BrainGrid.around(brain, fixed.affine, POINTS_MM, 1)
         # With a rim: where the brain ends says much of how it lies.
         inside = ndimage.binary_dilation(grid.mask(brain), iterations=1)
         values = grid.image(fixed.data, fixed.affine)

@@ -47,7 +47,7 @@ class BrainGrid:
 
     @classmethod
     def around(
-        cls, mask: np.ndarray, affine: np.ndarray, spacing_mm: float, multiple: int, least: int
+        cls, mask: np.ndarray, affine: np.ndarray, spacing_mm: float, multiple: int
     ) -> BrainGrid:
         """Lay the grid around a mask, or over all of the volume where the mask is empty.
 
@@ -58,8 +58,8 @@ class BrainGrid:
             Of the volume.
         spacing_mm : float
             Voxel size of the grid.
-        multiple, least : int
-            Sizes are multiples of the one and no smaller than the other.
+        multiple : int
+            Sizes are multiples of it.
         """
         canonical, affine_ras = to_canonical(mask, affine)
         counts, starts, steps = [], [], []
@@ -67,7 +67,7 @@ class BrainGrid:
             hit = np.flatnonzero(canonical.any(axis=tuple(a for a in range(3) if a != axis)))
             low, high = (hit[0], hit[-1]) if hit.size else (0, canonical.shape[axis] - 1)
             wanted = ((high - low + 1) * size + 2 * MARGIN_MM) / spacing_mm
-            count = max(least, int(np.ceil(wanted / multiple - 1e-3)) * multiple)
+            count = max(1, int(np.ceil(wanted / multiple - 1e-3))) * multiple
             step = float(spacing_mm / size)
             counts.append(count)
             steps.append(step)

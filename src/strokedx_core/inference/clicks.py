@@ -10,7 +10,7 @@ import numpy as np
 
 from strokedx_core.inference.automatic import automatic_steps
 from strokedx_core.inference.brain_grid import Box
-from strokedx_core.inference.lesion_case import CLICK_PATCH, LesionCase, Sequences
+from strokedx_core.inference.lesion_case import LesionCase, Sequences
 from strokedx_core.inference.lesions import Click, ClickError, LesionResult, check_click, drop_small
 from strokedx_core.inference.prediction import finish
 
@@ -152,7 +152,10 @@ class ClickSession:
         }
         patch, found = self._case.predict_around(centre, points, self._mask)
         inner = [
-            slice(RIM if edge.start > 0 else 0, CLICK_PATCH - (RIM if edge.stop < size else 0))
+            slice(
+                RIM if edge.start > 0 else 0,
+                edge.stop - edge.start - (RIM if edge.stop < size else 0),
+            )
             for edge, size in zip(patch, grid.shape, strict=True)
         ]
         x, y, z = (

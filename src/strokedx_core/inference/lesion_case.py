@@ -35,7 +35,7 @@ from strokedx_core.weights import WeightsError, find_weights, read_card
 __all__ = ["CLICK_PATCH", "LesionCase", "Sequences", "place_on_grid", "read_sequences"]
 
 CLICK_PATCH = 64
-"""Voxels along each side of what is predicted around a click."""
+"""Voxels along each side of what is predicted around a click, at most."""
 
 SEEN_MM = 3.0
 """How far around the brain the network sees."""
@@ -149,11 +149,12 @@ class LesionCase:
         probability : ndarray, shape of the patch, float32
         """
         low = [
-            min(max(round(place) - CLICK_PATCH // 2, 0), size - CLICK_PATCH)
+            min(max(round(place) - CLICK_PATCH // 2, 0), max(size - CLICK_PATCH, 0))
             for place, size in zip(centre, self.grid.shape, strict=True)
         ]
-        x, y, z = (slice(first, first + CLICK_PATCH) for first in low)
-        box, shape, device = (x, y, z), (CLICK_PATCH,) * 3, self.image.device
+        shape = tuple(min(size, CLICK_PATCH) for size in self.grid.shape)
+        x, y, z = (slice(first, first + n) for first, n in zip(low, shape, strict=True))
+        box, device = (x, y, z), self.image.device
         drawn = []
         for sign in (True, False):
             places = [
@@ -197,10 +198,8 @@ def place_on_grid(
     """
     network = _lesion_network(weights, device)
     first = next(iter(case.values()))
-    multiple = network.divisor
-    least = -(-CLICK_PATCH // multiple) * multiple
     spacing = read_card(weights).spacings_mm[-1]
-    grid = BrainGrid.around(brain, first.affine, spacing, multiple, least)
+    grid = BrainGrid.around(brain, first.affine, spacing, network.divisor)
     inside = grid.mask(brain)
     seen = _grown(inside, SEEN_MM / spacing)
     image = np.zeros((len(MODALITIES), *grid.shape), np.float32)

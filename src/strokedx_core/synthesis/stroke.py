@@ -35,7 +35,7 @@ from strokedx_core.synthesis.stroke_places import Anatomy, bleed, infarct, wide_
 from strokedx_core.synthesis.stroke_signals import BLOOD
 from strokedx_core.tasks import LESION_TYPES, MODALITIES
 
-__all__ = ["KINDS", "STAGES", "StrokeCase", "StrokeRecipe", "generate_case"]
+__all__ = ["KINDS", "STAGES", "StrokeCase", "StrokeRecipe", "another_view", "generate_case"]
 
 KINDS = ("none", "infarct", "old infarct", "haemorrhage", "transformation")
 """What happened to a generated head."""
@@ -226,9 +226,10 @@ def generate_case(
     if unknown:
         raise ValueError(f"sequences must be of {', '.join(MODALITIES)}, not {sorted(unknown)}")
     odds = dict(recipe.kinds)
-    if not set(sequences) & {"DWI", "ADC"} and "old infarct" in odds:
-        # Without diffusion, a scan is of an old stroke more often than not.
-        odds["old infarct"] *= 3
+    if not set(sequences) & {"DWI", "ADC"}:
+        # Without diffusion, a scan is of an old stroke more often than not, or looks for blood.
+        often = "haemorrhage" if "SWI" in sequences else "old infarct"
+        odds[often] = 3 * odds.get(often, 0)
     drawn_kind = choose(odds, rng)
     kind = kind or drawn_kind
     if kind not in KINDS:
@@ -318,6 +319,27 @@ def generate_case(
     }
     target = torch.stack([marks[name] for name in LESION_TYPES]).float()
     return StrokeCase(image, target, brain, sequences, kind, stage, spacing)
+
+
+def another_view(case: StrokeCase, rng: Generator) -> tuple[Tensor, Tensor]:
+    """A case's image and target, mirrored or not, each sequence a little brighter or darker.
+
+    Parameters
+    ----------
+    case : StrokeCase
+    rng : torch.Generator
+
+    Returns
+    -------
+    image, target : Tensor
+        Shapes as in the case.
+    """
+    image, target = case.image, case.target
+    if uniform(0, 1, rng) < 0.5:
+        image, target = image.flip(1), target.flip(1)
+    draws = torch.rand((2, len(image), 1, 1, 1), generator=rng).to(image.device)
+    gain, gamma = (2 * draws - 1) * 0.1
+    return image.pow(gamma.exp()) * gain.exp(), target
 
 
 def _stands_out(mask: Tensor, image: Tensor, brain: Tensor) -> bool:

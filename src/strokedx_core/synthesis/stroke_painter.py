@@ -69,7 +69,10 @@ class Painter:
     ) -> Tensor:
         recipe, shape, epi = self.recipe, self.recipe.shape, name in EPI
         device = anatomy.tissue.device
+        series = self.resolution(name, rng)
         contrast = "random" if uniform(0, 1, rng) < recipe.random_contrast else name
+        if name == "ADC":
+            contrast = name  # a measured quantity, whatever the scanner
         means, deviations = (values.to(device) for values in draw_contrast(contrast, rng))
         image = torch.stack([means.index_select(0, t) for t in self.tissue]).mean(0).view(shape)
         spread = torch.stack([deviations.index_select(0, t) for t in self.tissue]).mean(0)
@@ -91,8 +94,11 @@ class Painter:
         image = image.clamp_min(0)
         if epi and uniform(0, 1, rng) < recipe.dropout:
             image = lose_signal(image, anatomy.distance, self.spacing, rng)
-        image = artefacts.bias_field(image, uniform(0, recipe.bias, rng), rng)
-        return acquire(image, recipe, self.spacing, epi, rng, self.resolution(name, rng))
+        if name != "ADC":
+            # DWI and b0 come from the same coils; in their quotient the field is gone.
+            coils = Generator().manual_seed(series)
+            image = artefacts.bias_field(image, uniform(0, recipe.bias, coils), coils)
+        return acquire(image, recipe, self.spacing, epi, rng, series)
 
 
 def displace(image: Tensor, spacing: float, rng: Generator) -> Tensor:

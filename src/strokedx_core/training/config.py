@@ -53,12 +53,14 @@ class NetworkConfig(_Strict):
     in_channels: int = 1
     out_channels: int = 1
     widths: tuple[int, ...] = (16, 32, 64, 96, 128)
-    convs: int = 2
+    convs: int | tuple[int, ...] = 2
     norm: Literal["instance", "batch"] = "instance"
     stem_stride: int = 2
     upsampling: Literal["transposed", "trilinear"] = "trilinear"
     slope: float = 0.01
     fine: int = 0
+    plain: int = 0
+    conditional: bool = False
 
 
 class GridConfig(_Strict):
@@ -226,10 +228,14 @@ class LesionConfig(TrainingConfig):
         Share of images that come with clicks on the network's own errors.
     most_clicks : int
         Clicks an image comes with, at most.
+    views : int
+        How often a generated case is trained on, each time mirrored or not and with other
+        brightness. Making a case takes half as long as a step on it.
     lesion_weight : float
-        Weight of a lesion's voxel in the cross-entropy; any other voxel has 1. Lesions are a
-        hundredth of a brain: new weights need 20, or they soon answer "none" everywhere, from where
-        no gradient of the Dice leads back.
+        Weight of a lesion's voxel in the cross-entropy; any other voxel has 1.
+    entropy_volume : float
+        Voxels that the summed cross-entropy is divided by: marked with a probability of 0.63, so
+        many false ones cost as much as missing a lesion.
     validation_sets : tuple of tuple of str
         Sequences that are validated together.
     validation_shapes : str
@@ -239,7 +245,9 @@ class LesionConfig(TrainingConfig):
     network: NetworkConfig = NetworkConfig(in_channels=10, out_channels=3)
     clicks: float = Field(0.5, ge=0, le=1)
     most_clicks: int = Field(5, ge=1)
-    lesion_weight: float = Field(4.0, gt=0)
+    views: int = Field(1, ge=1)
+    lesion_weight: float = Field(2.0, gt=0)
+    entropy_volume: float = Field(2000.0, gt=0)
     validation_sets: tuple[tuple[str, ...], ...] = Field(
         (("DWI", "ADC"), ("DWI", "B0"), ("FLAIR",), ("T1W",), ("T2W", "FLAIR", "SWI")),
         min_length=1,

@@ -17,7 +17,12 @@ from strokedx_core.synthesis.head import generate
 from strokedx_core.synthesis.labels import Head, load_head
 from strokedx_core.synthesis.lesion_shapes import load_shapes
 from strokedx_core.synthesis.mni import head_to_mni
-from strokedx_core.synthesis.stroke import StrokeRecipe, generate_case
+from strokedx_core.synthesis.stroke import (
+    StrokeCase,
+    StrokeRecipe,
+    another_view,
+    generate_case,
+)
 from strokedx_core.tasks import LESION_TYPES, MODALITIES
 from strokedx_core.training.config import (
     ConfigError,
@@ -64,6 +69,10 @@ class Problem(Protocol):
 
     def trials(self, grid: GridConfig) -> Iterator[Trial]:
         """Validation images on one grid, the same ones every time."""
+
+
+_POOL = 32
+"""Cases of which views are shuffled together."""
 
 
 def _seed(config: TrainingConfig, number: int) -> int:
@@ -182,6 +191,8 @@ class LesionProblem:
         shapes = [shape for shape in shapes if 0.1 <= shape.volume_ml <= 400]
         held = config.validation_shapes
         self.shapes = [s for s in shapes if not s.name.rsplit("_", 1)[0].endswith(held)]
+        self._pool = -1
+        self._cases: dict[tuple[int, GridConfig], StrokeCase] = {}
         self.shapes_held_out = [s for s in shapes if s.name.rsplit("_", 1)[0].endswith(held)]
         if not self.shapes or not self.shapes_held_out:
             raise ConfigError(
@@ -196,13 +207,32 @@ class LesionProblem:
 
     def training(self, number: int, grid: GridConfig) -> tuple[Tensor, Tensor]:
         """Image number `number`, shape (10, x, y, z), and its target, shape (3, x, y, z)."""
-        seed = _seed(self.config, number)
-        rng = torch.Generator().manual_seed(seed)
-        head, to_mni = self.heads[int(torch.randint(len(self.heads), (), generator=rng))]
-        recipe = self.config.recipe(grid)
-        assert isinstance(recipe, StrokeRecipe)
-        case = generate_case(head, to_mni, self.shapes, seed, recipe=recipe)
-        return self._input(case.image), case.target
+        # Cases come in pools; all views of a pool's cases are shuffled, and then the next pool's.
+        pool, place = divmod(number, _POOL * self.config.views)
+        rng = torch.Generator().manual_seed(_seed(self.config, pool) + (1 << 38))
+        order = torch.randperm(_POOL * self.config.views, generator=rng)
+        case = self._case(pool * _POOL + int(order[place]) % _POOL, grid)
+        image, target = another_view(
+            case, torch.Generator().manual_seed(_seed(self.config, number))
+        )
+        return self._input(image), target
+
+    def _case(self, number: int, grid: GridConfig) -> StrokeCase:
+        """Generated case number `number`; kept as long as more views of it may be asked for."""
+        if number // _POOL != self._pool:
+            self._cases.clear()
+            self._pool = number // _POOL
+        if (number, grid) not in self._cases:
+            seed = _seed(self.config, number)
+            rng = torch.Generator().manual_seed(seed)
+            head, to_mni = self.heads[int(torch.randint(len(self.heads), (), generator=rng))]
+            recipe = self.config.recipe(grid)
+            assert isinstance(recipe, StrokeRecipe)
+            case = generate_case(head, to_mni, self.shapes, seed, recipe=recipe)
+            if self.config.views == 1:
+                return case
+            self._cases[number, grid] = case
+        return self._cases[number, grid]
 
     def prompt(
         self, network: torch.nn.Module, image: Tensor, target: Tensor, numbers: Sequence[int]
@@ -235,15 +265,23 @@ class LesionProblem:
         return image
 
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Dice of the lesion types that are there, and cross-entropy."""
+        """Dice of the lesion types that are there, and cross-entropy.
+
+        The cross-entropy is summed over all voxels, for Dice hardly minds what is marked wrongly
+        where a lesion is small or none is there; and divided by the same number in every case, for
+        relative to the lesion's volume it would forbid to mark much at all.
+        """
         axes = (2, 3, 4)
-        probability = logits.sigmoid()
-        there = target.sum(axes) > 0
+        probability, volume = logits.sigmoid(), target.sum(axes)
         both = (probability * target).sum(axes)
-        dice = (2 * both + 1) / (probability.sum(axes) + target.sum(axes) + 1)
+        dice = (2 * both + 1) / (probability.sum(axes) + volume + 1)
         weight = torch.tensor(self.config.lesion_weight, device=logits.device)
-        entropy = F.binary_cross_entropy_with_logits(logits, target, pos_weight=weight)
-        return ((1 - dice) * there).sum() / there.sum().clamp_min(1) + 3 * entropy
+        entropy = F.binary_cross_entropy_with_logits(
+            logits, target, pos_weight=weight, reduction="none"
+        ).sum(axes)
+        there = volume > 0
+        missed = ((1 - dice) * there).sum() / there.sum().clamp_min(1)
+        return missed + entropy.mean() / self.config.entropy_volume
 
     def trials(self, grid: GridConfig) -> Iterator[Trial]:
         """Every set of sequences with every kind of stroke validated; on the first grid only."""

@@ -139,9 +139,9 @@ def _network(config: TrainingConfig, device: torch.device) -> UNet3D:
 
 
 def _start_from(model: UNet3D, other: UNet3D) -> None:
-    """Take over other weights; layers that are built otherwise at the ends stay new."""
-    ends = {"in_channels": 0, "out_channels": 0, "fine": 0}
-    if model.config | ends != other.config | ends:
+    """Take over other weights; layers that are not alike in both stay new."""
+    free = {"in_channels": 0, "out_channels": 0, "fine": 0, "plain": 0, "conditional": 0}
+    if model.config | free != other.config | free:
         raise ConfigError("start: the network is built differently")
     mine = model.state_dict()
     theirs = other.state_dict().items()
