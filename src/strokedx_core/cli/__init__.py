@@ -16,8 +16,11 @@ import typer
 
 from strokedx_core import __version__
 from strokedx_core.cli import demo, evaluate, segment, skull_strip, train, weights
+from strokedx_core.cli.libraries import load_libraries
 
 __all__ = ["app", "main"]
+
+_PREDICTING = ("skull-strip", "segment")
 
 app = typer.Typer(
     name="strokedx",
@@ -55,6 +58,9 @@ app.add_typer(weights.app, name="weights")
 
 def main() -> None:
     """Entry point of the console script."""
+    command, *words = sys.argv[1:] or [""]
+    if command in _PREDICTING and words and not {"-h", "--help"} & set(words):
+        load_libraries()
     try:
         app()
     except SystemExit as stop:

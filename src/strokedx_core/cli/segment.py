@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from strokedx_core.cli.libraries import import_inference, load_libraries
+from strokedx_core.cli.libraries import import_inference
 from strokedx_core.cli.outputs import OutputError, check_images
 from strokedx_core.cli.report import NOTICE, write_report
 from strokedx_core.cli.skull_strip import Device
@@ -180,7 +180,6 @@ def _parsed(text: str) -> Click:
 
 def _read(paths: dict[str, Path | None], b_value: float | None) -> dict[str, Volume]:
     """The volumes in the order given; the computed ADC comes last."""
-    load_libraries()
     from strokedx_core.diffusion import adc_from
     from strokedx_core.volume import read_volume
 

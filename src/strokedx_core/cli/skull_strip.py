@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from strokedx_core.cli.libraries import import_inference, load_libraries
+from strokedx_core.cli.libraries import import_inference
 from strokedx_core.cli.outputs import OutputError, Outputs, plan
 from strokedx_core.cli.progress import progress
 from strokedx_core.cli.report import NOTICE, write_report
@@ -73,7 +73,6 @@ def command(
     """
     try:
         jobs = plan(inputs, output, mask, report)
-        load_libraries()
         options = _options(device, weights, threshold)
         entries = []
         with progress("Skull stripping", len(jobs), quiet) as advance:
