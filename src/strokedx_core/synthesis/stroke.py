@@ -65,7 +65,7 @@ class StrokeRecipe(HeadRecipe):
     kinds
         Relative frequency of each of `KINDS`.
     random_contrast
-        Share of images with tissue of random brightness, whatever the sequence.
+        Share of images with tissue of random brightness, of any sequence but ADC.
     displaced
         Share of sequences, other than those of the diffusion series and the one that lesions are
         drawn on, that are shifted and turned a little against the others.

@@ -70,9 +70,9 @@ class Painter:
         recipe, shape, epi = self.recipe, self.recipe.shape, name in EPI
         device = anatomy.tissue.device
         series = self.resolution(name, rng)
-        contrast = "random" if uniform(0, 1, rng) < recipe.random_contrast else name
-        if name == "ADC":
-            contrast = name  # a measured quantity, whatever the scanner
+        at_random = uniform(0, 1, rng) < recipe.random_contrast
+        # ADC is a measured quantity, whatever the scanner.
+        contrast = "random" if at_random and name != "ADC" else name
         means, deviations = (values.to(device) for values in draw_contrast(contrast, rng))
         image = torch.stack([means.index_select(0, t) for t in self.tissue]).mean(0).view(shape)
         spread = torch.stack([deviations.index_select(0, t) for t in self.tissue]).mean(0)
