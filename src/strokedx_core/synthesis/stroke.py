@@ -228,8 +228,10 @@ def generate_case(
     odds = dict(recipe.kinds)
     if not set(sequences) & {"DWI", "ADC"}:
         # Without diffusion, a scan is of an old stroke more often than not, or looks for blood.
+        # A T1W alone hardly shows anything but old ones.
         often = "haemorrhage" if "SWI" in sequences else "old infarct"
-        odds[often] = 3 * odds.get(often, 0)
+        times = 8 if set(sequences) == {"T1W"} else 3
+        odds[often] = times * odds.get(often, 0)
     drawn_kind = choose(odds, rng)
     kind = kind or drawn_kind
     if kind not in KINDS:

@@ -96,7 +96,7 @@ class Painter:
             image = lose_signal(image, anatomy.distance, self.spacing, rng)
         if name != "ADC":
             # DWI and b0 come from the same coils; in their quotient the field is gone.
-            coils = Generator().manual_seed(series)
+            coils = Generator().manual_seed(series + 1)
             image = artefacts.bias_field(image, uniform(0, recipe.bias, coils), coils)
         return acquire(image, recipe, self.spacing, epi, rng, series)
 
