@@ -6,7 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from strokedx_core.volume import Volume, VolumeError, check_same_space, onto_grid, volume_from_array
+from strokedx_core.volume import (
+    Volume,
+    VolumeError,
+    check_same_space,
+    onto_grid,
+    same_grid,
+    volume_from_array,
+)
 
 __all__ = ["adc_from"]
 
@@ -47,7 +54,7 @@ def adc_from(dwi: Volume, b0: Volume, b_value: float) -> Volume:
     if not b_value > 0 or not np.isfinite(b_value):
         raise ValueError(f"the b-value must be positive, not {b_value}")
     check_same_space((dwi, b0))
-    if dwi.shape == b0.shape and np.allclose(dwi.affine, b0.affine, atol=1e-3):
+    if same_grid(dwi, b0):
         without = b0.data
     else:
         without = onto_grid(b0.data, b0.affine, dwi.shape, dwi.affine)

@@ -56,6 +56,7 @@ __all__ = [
     "read_mask",
     "read_volume",
     "resample",
+    "same_grid",
     "to_canonical",
     "volume_from_array",
     "working_grid",
@@ -113,6 +114,11 @@ class Volume:
     def orientation(self) -> str:
         """Directions that the axes point to most nearly, such as ``"RAS"`` or ``"LPI"``."""
         return "".join(aff2axcodes(self.affine))
+
+
+def same_grid(one: Volume, other: Volume) -> bool:
+    """Whether two volumes have their voxels in the same places, to a thousandth of a millimetre."""
+    return one.shape == other.shape and np.allclose(one.affine, other.affine, atol=1e-3)
 
 
 def read_volume(path: str | os.PathLike[str], *, frame: int | None = None) -> Volume:

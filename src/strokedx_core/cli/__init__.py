@@ -15,7 +15,16 @@ from typing import Annotated
 import typer
 
 from strokedx_core import __version__
-from strokedx_core.cli import demo, evaluate, segment, skull_strip, train, weights
+from strokedx_core.cli import (
+    caption,
+    demo,
+    evaluate,
+    findings,
+    segment,
+    skull_strip,
+    train,
+    weights,
+)
 from strokedx_core.cli.libraries import load_libraries
 
 __all__ = ["app", "main"]
@@ -50,6 +59,8 @@ def _options(
 
 app.command("skull-strip")(skull_strip.command)
 app.command("segment")(segment.command)
+app.command("caption")(caption.command)
+app.command("findings")(findings.command)
 app.command("demo")(demo.command)
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(train.app, name="train")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["OutputError", "Outputs", "check_images", "plan", "stem"]
+__all__ = ["OutputError", "Outputs", "check_images", "check_report", "plan", "stem"]
 
 _SUFFIXES = (".nii.gz", ".nii", ".mgz", ".mgh")
 
@@ -119,6 +119,20 @@ def check_images(
     if report is not None:
         claims.append((report, "the report"))
     _refuse_losses(sources, claims)
+
+
+def check_report(sources: Sequence[Path], report: Path, table: Path | None = None) -> None:
+    """Check the files of text that a command writes.
+
+    Raises
+    ------
+    OutputError
+        If it is a folder, has an image's ending or is an input.
+    """
+    if report.is_dir() or _suffix(report):
+        raise OutputError(f"-o takes a file of text such as findings.json, not {report}")
+    beside = [] if table is None else [(table, "the table")]
+    _refuse_losses(sources, [(report, "-o"), *beside])
 
 
 def _key(path: Path) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from strokedx_core import __version__
 
-__all__ = ["NOTICE", "write_report"]
+__all__ = ["NOTICE", "write_json", "write_report", "write_text"]
 
 NOTICE = "Research use only: not a medical device."
 
@@ -26,8 +26,18 @@ def write_report(path: Path, kind: str, entries: Sequence[dict[str, Any]]) -> No
     entries : sequence of dict
         JSON values.
     """
-    content = {"program": f"strokedx {__version__}", "notice": NOTICE, kind: entries}
+    write_json(path, {kind: entries})
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON values, with the program and the notice before them."""
+    content = {"program": f"strokedx {__version__}", "notice": NOTICE, **content}
+    write_text(path, json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file of text beside its place and rename it; its folder is made where missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.partial")
-    beside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    beside.write_text(text, encoding="utf-8")
     beside.replace(path)

@@ -29,7 +29,7 @@ from strokedx_core.inference.plausibility import modality_flags
 from strokedx_core.inference.prediction import Clock, Progress, on_device, within
 from strokedx_core.inference.skull_strip import skull_strip_steps
 from strokedx_core.tasks import LESION_TYPES, TASKS
-from strokedx_core.volume import Flag, Volume, VolumeError
+from strokedx_core.volume import Flag, Volume, VolumeError, same_grid
 
 __all__ = ["automatic_steps", "check_mask"]
 
@@ -151,7 +151,11 @@ def _find_brain(
         Of the skull stripping.
     """
     first = next(iter(case.values()))
-    there = [modality for modality in STRIP_ORDER if _same_grid(case.get(modality), first)]
+    there = [
+        modality
+        for modality in STRIP_ORDER
+        if modality in case and same_grid(case[modality], first)
+    ]
     tried = []
     for number, modality in enumerate(there):
         part = number * _STRIPPED // len(there), _STRIPPED * (number + 1) // len(there)
@@ -174,8 +178,8 @@ def _aligned(
     moved, flags = {reference: first}, []
     groups: list[list[str]] = []
     for modality, volume in others:
-        group = next((names for names in groups if _same_grid(case[names[0]], volume)), None)
-        if _same_grid(first, volume):
+        group = next((names for names in groups if same_grid(case[names[0]], volume)), None)
+        if same_grid(first, volume):
             moved[modality] = volume
         elif group is None:
             groups.append([modality])
@@ -205,12 +209,3 @@ def _unstripped(volume: Volume) -> np.ndarray:
     bright = volume.data > 0.2 * np.percentile(volume.data[nonzero], 95)
     head: np.ndarray = ndimage.binary_closing(np.pad(bright, 2), iterations=2)[2:-2, 2:-2, 2:-2]
     return head
-
-
-def _same_grid(volume: Volume | None, other: Volume) -> bool:
-    """Whether two volumes have their voxels in the same places."""
-    return (
-        volume is not None
-        and volume.shape == other.shape
-        and np.allclose(volume.affine, other.affine, atol=1e-3)
-    )

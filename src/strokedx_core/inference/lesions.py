@@ -9,7 +9,8 @@ from functools import cached_property
 import cc3d
 import numpy as np
 
-from strokedx_core.volume import Flag, Volume, to_canonical
+from strokedx_core.anatomy.midplane import midplane_of, side_of
+from strokedx_core.volume import Flag, Volume
 
 __all__ = [
     "SMALLEST_ML",
@@ -25,9 +26,6 @@ __all__ = [
 SMALLEST_ML = 0.02
 """Volume under which a piece is left out unless somebody clicked it: two voxels of the working
 grid, less than the network tells from noise."""
-
-BOTH_SIDES = 0.1
-"""Share of a lesion across the midline from which it lies on both sides."""
 
 Index = tuple[int, int, int]
 
@@ -149,7 +147,7 @@ class LesionResult:
         labels = np.zeros_like(self.mask, dtype=np.int32)
         labels[box] = numbers[found]
         boxes = cc3d.statistics(found)["bounding_boxes"] if count else ()
-        midplane = _midplane(self.brain, self.volume.affine)
+        midplane = midplane_of(self.brain, self.volume.affine)
         lesions = []
         for number, old in enumerate(order, start=1):
             near = boxes[1 + int(old)]
@@ -163,8 +161,7 @@ class LesionResult:
         x, y, z = voxels[np.argmin(((voxels - middle) ** 2).sum(axis=1))].tolist()
         linear, origin = self.volume.affine[:3, :3], self.volume.affine[:3, 3]
         places = voxels @ linear.T + origin
-        right = float(np.mean(places @ midplane[:3] + midplane[3] > 0))
-        side = "right" if right > 1 - BOTH_SIDES else "left" if right < BOTH_SIDES else "both"
+        side = side_of(places @ midplane[:3] + midplane[3])
         a, b, c = (linear @ middle + origin).tolist()
         return Lesion(number, len(voxels) * self.volume.voxel_ml, side, (a, b, c), (x, y, z))
 
@@ -226,24 +223,3 @@ def _box_around(mask: np.ndarray) -> tuple[slice, ...]:
         hit = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
         box.append(slice(int(hit[0]), int(hit[-1]) + 1) if hit.size else slice(0, 1))
     return tuple(box)
-
-
-def _midplane(brain: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    """Plane between the hemispheres: (a, b, c, d), positive where a x + b y + c z + d is right.
-
-    Fitted by least squares to the middles of the brain's rows from left to right, so that a head
-    tilted in the scanner keeps its sides.
-    """
-    canonical, affine_ras = to_canonical(brain, affine)
-    rows = canonical.any(axis=0)
-    if np.count_nonzero(rows) < 100:
-        return np.array([1.0, 0.0, 0.0, 0.0])
-    first = canonical.argmax(axis=0)[rows]
-    last = canonical.shape[0] - 1 - canonical[::-1].argmax(axis=0)[rows]
-    voxels = np.column_stack([(first + last) / 2, *np.nonzero(rows)])
-    width = (last - first + 1).astype(float)
-    places = voxels @ affine_ras[:3, :3].T + affine_ras[:3, 3]
-    design = np.column_stack([places[:, 1:], np.ones(len(places))])
-    # Rows through the middle of the brain say more than those that graze its surface.
-    slopes, *_ = np.linalg.lstsq(design * width[:, None], places[:, 0] * width, rcond=None)
-    return np.array([1.0, *-slopes])

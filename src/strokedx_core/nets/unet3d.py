@@ -9,7 +9,7 @@ Tensors are (batch, channel, x, y, z) throughout.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import torch
@@ -41,6 +41,16 @@ class _Convs(nn.Sequential):
                 nn.LeakyReLU(slope, inplace=True) if slope else nn.ReLU(inplace=True),
             ]
         super().__init__(*layers)
+
+
+def _conditioned(features: Tensor, there: Tensor, layers: Iterator[nn.Module]) -> Tensor:
+    """Scale and shift features by what the next of the layers makes of the channels that are there;
+    where no layer is left, nothing is done."""
+    layer = next(layers, None)
+    if layer is None:
+        return features
+    scale, shift = layer(there)[:, :, None, None, None].chunk(2, dim=1)
+    return torch.addcmul(shift, features, 1 + scale)
 
 
 class UNet3D(nn.Module):
@@ -203,34 +213,25 @@ class UNet3D(nn.Module):
             raise ValueError(
                 f"spatial sizes must be multiples of {self.divisor}, got {tuple(image.shape[2:])}"
             )
-        conditions = self._conditions(image)
+        there = (image.detach().abs().amax((2, 3, 4)) > 0).to(image.dtype)
+        conditions = iter(self.conditions or ())
         features = self.stem(image)
         skips = []
         for level, block in enumerate(self.encoder):
             features = block(features)
             if level:
-                features = next(conditions)(features)
+                features = _conditioned(features, there, conditions)
             skips.append(features)
             features = self.pool(features)
-        features = next(conditions)(self.bottleneck(features))
+        features = _conditioned(self.bottleneck(features), there, conditions)
         for up, block, skip in zip(self.up, self.decoder, reversed(skips), strict=True):
             features = block(torch.cat((skip, up(features)), dim=1))
             if skip is not skips[0]:
-                features = next(conditions)(features)
+                features = _conditioned(features, there, conditions)
         logits: Tensor = self.head(features)
         if self.fine is not None:
             logits = self.fine(torch.cat((image, logits), dim=1))
         return logits
-
-    def _conditions(self, image: Tensor) -> Iterator[Callable[[Tensor], Tensor]]:
-        """What each block's features are scaled and shifted by, in the order of `forward`."""
-        if self.conditions is None:
-            while True:
-                yield lambda features: features
-        there = (image.detach().abs().amax((2, 3, 4)) > 0).to(image.dtype)
-        for layer in self.conditions:
-            scale, shift = layer(there)[:, :, None, None, None].chunk(2, dim=1)
-            yield lambda features, a=1 + scale, b=shift: torch.addcmul(b, features, a)
 
     @property
     def output(self) -> nn.Module:

@@ -1,0 +1,1 @@
+"""Where a voxel lies: hemisphere, lobe or deep structure, arterial territory, MNI coordinate."""

@@ -1,0 +1,295 @@
+"""Findings in words: a line for a lesion, a sentence for a slice, a paragraph for a case.
+
+Nothing is said that was not measured, and every statement names the findings it rests on. Words and
+templates are data, one file for each of `LANGUAGES`.
+
+from strokedx_core.captions.wording import Wording
+Wording("en", "ischemic").case(findings).text
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from strokedx_core.captions.findings import (
+    MISMATCH_FLAIR,
+    CaseFindings,
+    Finding,
+    LesionFindings,
+    SliceFindings,
+)
+from strokedx_core.captions.history import History
+from strokedx_core.tasks import LESION_TYPES
+
+__all__ = ["LANGUAGES", "Caption", "Statement", "Wording"]
+
+_FOLDER = Path(__file__).parent / "languages"
+
+LANGUAGES = tuple(sorted(path.stem for path in _FOLDER.glob("*.toml")))
+"""Codes of the languages that there are words for."""
+
+NAMED_SHARE = 0.1
+"""Share of a lesion from which a lobe or an artery's territory is named."""
+
+MOST_NAMED = 3
+"""Lobes, and arteries, that are named at most."""
+
+SURE_SHARE = 0.5
+"""Share of a lesion in one artery's territory under which it is said with "possibly"."""
+
+LEAST_ML = 0.01
+"""What is smaller is said to be under it."""
+
+
+@dataclass(frozen=True)
+class Statement:
+    """Something said, and the findings it rests on.
+
+    Attributes
+    ----------
+    text : str
+    rests_on : tuple of str
+        Places in the JSON of the findings, such as "lesions.1.volume".
+    """
+
+    text: str
+    rests_on: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Caption:
+    """Words on a lesion, a slice or a case.
+
+    Attributes
+    ----------
+    text : str
+    statements : tuple of Statement
+        In the order of the text.
+    """
+
+    text: str
+    statements: tuple[Statement, ...]
+
+
+@lru_cache
+def _words(language: str) -> Mapping[str, Any]:
+    if language not in LANGUAGES:
+        raise ValueError(f"language must be {', '.join(LANGUAGES)}, not {language!r}")
+    return tomllib.loads((_FOLDER / f"{language}.toml").read_text(encoding="utf-8"))
+
+
+class Wording:
+    """Words of one language for lesions of one type.
+
+    Parameters
+    ----------
+    language : str
+        One of `LANGUAGES`.
+    lesion_type : str
+        One of `tasks.LESION_TYPES`: what a lesion is called.
+
+    Raises
+    ------
+    ValueError
+        If there is no such language or type.
+    """
+
+    def __init__(self, language: str = "en", lesion_type: str = "general") -> None:
+        if lesion_type not in LESION_TYPES:
+            raise ValueError(f"lesion type must be {', '.join(LESION_TYPES)}, not {lesion_type!r}")
+        self._say = _words(language)
+        self._one, self._many = self._say["type"][lesion_type]
+
+    @property
+    def notice(self) -> str:
+        """What every caption goes with."""
+        return self._say["notice"]
+
+    def lesion(self, lesion: LesionFindings) -> Caption:
+        """One line on a lesion."""
+        at = f"lesions.{lesion.number}."
+        what = Statement(self._part("what", what=self._one), (f"{at}volume",))
+        parts = [what, *self._parts(lesion.findings, at)]
+        line = self._say["lesion"]["line"]
+        text = line.format(number=lesion.number, parts=self._joined(parts))
+        return Caption(text, tuple(parts))
+
+    def slice(self, one: SliceFindings) -> Caption:
+        """One sentence on a slice."""
+        at, say, found = f"slices.{one.index}.", self._say["slice"], one.findings
+        count = len(found["lesions"].value)
+        number, what = int(count > 1), self._many if count > 1 else self._one
+        counted = say["count"][number].format(count=count, what=what)
+        area = self._number(found["area"].value / 100, (1, 10, 2))
+        parts = [
+            Statement(counted, (f"{at}lesions",)),
+            Statement(say["area"].format(area=area), (f"{at}area",)),
+        ]
+        if round(found["diameter"].value):
+            length = say["diameter"][number].format(diameter=round(found["diameter"].value))
+            parts.append(Statement(length, (f"{at}diameter",)))
+        parts += self._places(found, at)
+        text = say["line"].format(index=one.index, parts=self._joined(parts))
+        return Caption(text, tuple(parts))
+
+    def case(self, found: CaseFindings, history: History | None = None) -> Caption:
+        """A paragraph on a case, with what is known of the person before it."""
+        say, case = self._say["case"], found.findings
+        statements = self._history(history or History())
+        count = len(found.lesions)
+        if not count:
+            what = self._one
+            statements.append(Statement(say["nothing"].format(what=what), ("case.count",)))
+            return self._paragraph(statements)
+        statements.append(self._counted(found))
+        parts = self._parts(found.lesions[0].findings, "lesions.1.")
+        if count == 1:
+            said = {"lesions.1.volume", "lesions.1.side"}
+            parts = [part for part in parts if not said & set(part.rests_on)]
+        if parts:
+            text = say["largest"][int(count > 1)].format(parts=self._joined(parts))
+            rests = tuple(name for part in parts for name in part.rests_on)
+            statements.append(Statement(text, rests))
+        if case["pattern"].known:
+            pattern = self._say["pattern"][case["pattern"].value]
+            said = say["pattern"].format(pattern=pattern)
+            statements.append(Statement(said, ("case.pattern",)))
+        statements += self._signal(case)
+        return self._paragraph(statements)
+
+    def _counted(self, found: CaseFindings) -> Statement:
+        case, count = found.findings, len(found.lesions)
+        side = ""
+        rests: tuple[str, ...] = ("case.count", "case.volume")
+        if case["side"].known:
+            both = case["bilateral"].value
+            name = "both" if both else case["side"].value
+            side = self._say["separator"] + self._say["side"][name]
+            rests = (*rests, "case.side", "case.bilateral")
+        text = self._say["case"]["count"][int(count > 1)].format(
+            what=self._many if count > 1 else self._one,
+            count=count,
+            volume=self._volume(case["volume"].value),
+            side=side,
+        )
+        return Statement(text, rests)
+
+    def _signal(self, case: Mapping[str, Finding]) -> list[Statement]:
+        say, statements = self._say["case"], []
+        if case["adc_ratio"].known and case["low_adc"].known:
+            text = say["adc"].format(
+                percent=round(100 * case["adc_ratio"].value), low=round(100 * case["low_adc"].value)
+            )
+            statements.append(Statement(text, ("case.adc_ratio", "case.low_adc")))
+        # Where DWI does not show the lesion, nothing is to be said of FLAIR beside it.
+        mismatch, shown = case["dwi_flair_mismatch"], case["dwi_ratio"]
+        if mismatch.known and shown.known and shown.value >= MISMATCH_FLAIR:
+            text = say["mismatch" if mismatch.value else "no_mismatch"]
+            statements.append(Statement(text, ("case.dwi_flair_mismatch",)))
+        blood = case["hemorrhagic_volume"]
+        if blood.known and blood.value > 0:
+            text = say["hemorrhagic"].format(volume=self._volume(blood.value))
+            statements.append(Statement(text, ("case.hemorrhagic_volume",)))
+            if case["ventricular_extension"].value:
+                text = say["ventricular_extension"]
+                statements.append(Statement(text, ("case.ventricular_extension",)))
+        return statements
+
+    def _history(self, history: History) -> list[Statement]:
+        say, parts, rests = self._say["case"], [], []
+        if history.age is not None:
+            parts.append(say["age"].format(age=round(history.age)))
+            rests.append("history.age")
+        if history.sex is not None:
+            parts.append(say[history.sex])
+            rests.append("history.sex")
+        if history.nihss is not None:
+            parts.append(say["nihss"].format(nihss=round(history.nihss)))
+            rests.append("history.nihss")
+        if history.prior_stroke is not None:
+            parts.append(say["prior_stroke" if history.prior_stroke else "no_prior_stroke"])
+            rests.append("history.prior_stroke")
+        if not parts:
+            return []
+        text = say["history"].format(parts=self._say["separator"].join(parts))
+        return [Statement(_capital(text), tuple(rests))]
+
+    def _parts(self, found: Mapping[str, Finding], at: str) -> list[Statement]:
+        """Size, side, place and signal of a lesion."""
+        volume = found["volume"].value
+        template = "small_volume" if volume < LEAST_ML else "volume"
+        parts = [Statement(self._part(template, volume=self._volume(volume)), (f"{at}volume",))]
+        if round(found["diameter"].value):
+            length = self._part("diameter", diameter=round(found["diameter"].value))
+            parts.append(Statement(length, (f"{at}diameter",)))
+        parts += self._places(found, at)
+        if found["adc_ratio"].known:
+            ratio = self._part("adc", percent=round(100 * found["adc_ratio"].value))
+            parts.append(Statement(ratio, (f"{at}adc_ratio",)))
+        blood = found["hemorrhagic"]
+        if blood.known and round(100 * blood.value):
+            share = self._part("hemorrhagic", percent=round(100 * blood.value))
+            parts.append(Statement(share, (f"{at}hemorrhagic",)))
+        return parts
+
+    def _places(self, found: Mapping[str, Finding], at: str) -> list[Statement]:
+        parts = []
+        for name, words in (("lobes", "lobe"), ("arteries", "artery")):
+            if not found[name].known:
+                continue
+            shares = [
+                share
+                for share in found[name].value
+                if share["of_lesion"] >= NAMED_SHARE and share["part"] in self._say[words]
+            ]
+            if shares:
+                sure = name == "lobes" or shares[0]["of_lesion"] >= SURE_SHARE
+                named = [self._share(share, words) for share in shares[:MOST_NAMED]]
+                text = self._part(
+                    name if sure else f"possible_{name}", **{name: self._listed(named)}
+                )
+                parts.append(Statement(text, (f"{at}{name}",)))
+        side = found["side"]
+        # A part that is named has its side in its name.
+        if side.known and (not parts or side.value == "both"):
+            text = self._part("side", side=self._say["side"][side.value])
+            parts.insert(0, Statement(text, (f"{at}side",)))
+        return parts
+
+    def _share(self, share: Mapping[str, Any], words: str) -> str:
+        sides = self._say[words][share["part"]]
+        name = sides.get(share["side"], share["part"])
+        percent = round(100 * share["of_lesion"])
+        return name if percent == 100 else self._part("share", name=name, percent=percent)
+
+    def _part(self, template: str, **values: object) -> str:
+        return self._say["part"][template].format(**values)
+
+    def _joined(self, parts: Sequence[Statement]) -> str:
+        return self._say["separator"].join(part.text for part in parts)
+
+    def _listed(self, names: Sequence[str]) -> str:
+        *most, last = names
+        return self._say["separator"].join(most) + (self._say["and"] if most else "") + last
+
+    def _volume(self, ml: float) -> str:
+        return self._number(max(ml, LEAST_ML), (1, 10, 2))
+
+    def _number(self, value: float, rounding: tuple[float, float, int]) -> str:
+        """A number with fewer digits after the point the larger it is."""
+        low, high, most = rounding
+        digits = most if value < low else 0 if value >= high else 1
+        return f"{value:.{digits}f}".replace(".", self._say["decimal"])
+
+    def _paragraph(self, statements: list[Statement]) -> Caption:
+        text = " ".join([*(statement.text for statement in statements), self.notice])
+        return Caption(text, tuple(statements))
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,212 @@
+"""``strokedx findings``: what can be measured of a lesion mask, as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from strokedx_core.cli.libraries import import_inference
+from strokedx_core.cli.outputs import OutputError, check_report
+from strokedx_core.cli.report import NOTICE, write_json
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from strokedx_core.captions.findings import CaseFindings
+    from strokedx_core.volume import Flag, Volume
+
+__all__ = [
+    "AdcOption",
+    "AtlasOption",
+    "BloodOption",
+    "BrainOption",
+    "DwiOption",
+    "FlairOption",
+    "InMniOption",
+    "Inputs",
+    "MaskOption",
+    "QuietOption",
+    "TableOption",
+    "command",
+]
+
+MaskOption = Annotated[Path, typer.Option(metavar="MASK", help="Lesion mask, any program's.")]
+DwiOption = Annotated[Path | None, typer.Option(metavar="FILE", help="Diffusion-weighted.")]
+AdcOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Apparent diffusion coefficient.")
+]
+FlairOption = Annotated[Path | None, typer.Option(metavar="FILE", help="FLAIR.")]
+BloodOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--hemorrhagic", metavar="MASK", help="Which part is blood, on the lesion mask's grid."
+    ),
+]
+BrainOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="MASK",
+        help="Brain mask on the same grid, which tells left from right; without one, the brain is "
+        "looked for in a sequence on that grid.",
+    ),
+]
+InMniOption = Annotated[
+    bool, typer.Option("--in-mni", help="The lesion mask lies in MNI152 space.")
+]
+AtlasOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Atlas of territories in MNI152 space.")
+]
+TableOption = Annotated[
+    Path | None,
+    typer.Option("--atlas-labels", metavar="TSV",
+                 help="Its table: index, short, name, side, territory."),
+]  # fmt: skip
+QuietOption = Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Files that findings are measured from."""
+
+    lesion: Path
+    images: dict[str, Path]
+    blood: Path | None
+    brain: Path | None
+    in_mni: bool
+    atlas: Path | None
+    table: Path | None
+
+    @property
+    def named(self) -> dict[str, Path]:
+        """Those that were given, by what they are."""
+        others = {
+            "hemorrhagic": self.blood, "brain": self.brain, "atlas": self.atlas,
+            "atlas labels": self.table,
+        }  # fmt: skip
+        given = {name: path for name, path in others.items() if path is not None}
+        return {"lesion": self.lesion, **self.images, **given}
+
+    def measure(self) -> tuple[CaseFindings, tuple[Flag, ...]]:
+        """Read them, and measure; and what was noticed when the brain had to be looked for.
+
+        Raises
+        ------
+        AtlasError, VolumeError
+            If a file cannot be used, or files do not fit each other.
+        """
+        from strokedx_core.anatomy.atlas import AtlasError, read_atlas
+        from strokedx_core.anatomy.midplane import midplane_of
+        from strokedx_core.captions.findings import measure_findings
+        from strokedx_core.volume import VolumeError, read_mask, read_volume, same_grid
+
+        if (self.atlas is None) != (self.table is None):
+            raise AtlasError("--atlas and --atlas-labels belong together: give both")
+        if self.atlas is not None and not self.in_mni:
+            raise AtlasError("an atlas is of use for a mask in MNI space only: say --in-mni")
+        mask = read_mask(self.lesion)
+        volumes = {modality: read_volume(path) for modality, path in self.images.items()}
+        brain, flags = None, mask.flags
+        if self.brain is not None:
+            inside = read_mask(self.brain)
+            if not same_grid(inside, mask):
+                raise VolumeError(f"{self.brain}: not on the grid of {self.lesion}")
+            brain = inside.data
+        elif not self.in_mni:
+            brain, more = _find_brain([v for v in volumes.values() if same_grid(v, mask)])
+            flags += more
+        found = measure_findings(
+            mask,
+            volumes,
+            in_mni=self.in_mni,
+            atlas=read_atlas(self.atlas, self.table) if self.atlas and self.table else None,
+            midplane=None if brain is None else midplane_of(brain, mask.affine),
+            hemorrhagic=None if self.blood is None else read_mask(self.blood),
+        )
+        return found, flags
+
+
+def _find_brain(volumes: Sequence[Volume]) -> tuple[np.ndarray | None, tuple[Flag, ...]]:
+    """The brain in the first of the volumes; None where there is none of them."""
+    if not volumes:
+        return None, ()
+    import_inference()
+    from strokedx_core.inference.skull_strip import skull_strip
+
+    result = skull_strip(volumes[0])
+    return (result.mask if result.mask.any() else None), result.flags
+
+
+def command(
+    lesion: MaskOption,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="JSON to write.")],
+    dwi: DwiOption = None,
+    adc: AdcOption = None,
+    flair: FlairOption = None,
+    blood: BloodOption = None,
+    brain: BrainOption = None,
+    in_mni: InMniOption = False,
+    atlas: AtlasOption = None,
+    table: TableOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Measure the lesions of a mask: volumes, sides, slices, territories, signal.
+
+    What lacks an input is in the JSON too, with the reason why it is not assessable.
+    """
+    from strokedx_core.anatomy.atlas import AtlasError
+    from strokedx_core.captions.schema import findings_json
+    from strokedx_core.volume import VolumeError
+
+    given = {"DWI": dwi, "ADC": adc, "FLAIR": flair}
+    images = {modality: path for modality, path in given.items() if path is not None}
+    inputs = Inputs(lesion, images, blood, brain, in_mni, atlas, table)
+    try:
+        check_report(list(inputs.named.values()), output)
+        found, flags = inputs.measure()
+    except (AtlasError, OutputError, VolumeError, OSError) as error:
+        typer.echo(f"Error: {error}", err=True)
+        raise typer.Exit(2) from None
+    content = findings_json(found)
+    about = {
+        "inputs": {name: str(path) for name, path in inputs.named.items()},
+        "flags": [asdict(flag) for flag in flags],
+    }
+    write_json(output, {**about, **content})
+    if not quiet:
+        typer.echo(_describe(content))
+        for flag in flags:
+            typer.echo(f"  {flag.code}: {flag.message}")
+        typer.echo(f"  {output}")
+        typer.echo(NOTICE)
+
+
+def _describe(content: dict[str, Any]) -> str:
+    """The case in a line, and each lesion in one."""
+    case, lesions = content["case"], content["lesions"]
+    count = case["count"]["value"]
+    lines = [f"{count or 'no'} lesion{'' if count == 1 else 's'}, {_of(case, 'volume'):.2f} ml"]
+    pattern = case["pattern"].get("value")
+    if pattern:
+        lines[0] += f", {pattern}"
+    for lesion in lesions:
+        line = f"  {lesion['number']}: {_of(lesion, 'volume'):.2f} ml, "
+        line += f"{_of(lesion, 'diameter'):.0f} mm long"
+        if "value" in lesion["side"]:
+            line += f", {lesion['side']['value']}"
+        for share in lesion["arteries"].get("value", [])[:2]:
+            line += f", {share['part']} {share['side']} {share['of_lesion']:.0%}"
+        lines.append(line)
+    missing: dict[str, list[str]] = {}
+    for name, entry in case.items():
+        if "not_assessable" in entry:
+            missing.setdefault(entry["not_assessable"], []).append(name)
+    lines += [f"  not assessable, {why}: {', '.join(names)}" for why, names in missing.items()]
+    return "\n".join(lines)
+
+
+def _of(findings: dict[str, Any], name: str) -> Any:
+    return findings[name]["value"]
