@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,21 @@ def test_missing_more_costs_more(problem: LesionProblem) -> None:
     nothing = torch.zeros_like(target)
     losses = [float(problem.loss(logits, nothing)) for logits in (wrong, half, right)]
     assert losses == sorted(losses)
+
+
+def test_every_halving_of_what_is_marked_falsely_is_worth_as_much(problem: LesionProblem) -> None:
+    nothing = torch.zeros(1, 3, 32, 32, 32)
+
+    def false_cost(side: int) -> float:
+        logits = torch.full_like(nothing, -30.0)
+        logits[:, :, :side, :side, :side] = 30.0
+        entropy = 30 * side**3 / problem.config.entropy_volume
+        return float(problem.loss(logits, nothing)) - entropy
+
+    costs = [false_cost(side) for side in (8, 16, 32)]
+    once, twice = costs[1] - costs[0], costs[2] - costs[1]
+    assert once == pytest.approx(problem.config.absent_weight * math.log(8), rel=0.05)
+    assert twice == pytest.approx(once, rel=0.05)
 
 
 def loss_of(network: UNet3D, problem: LesionProblem, count: int = 24) -> float:

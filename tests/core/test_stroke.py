@@ -19,6 +19,7 @@ from strokedx_core.synthesis.mni import head_to_mni
 from strokedx_core.synthesis.stroke import KINDS, StrokeRecipe, another_view, generate_case
 from strokedx_core.synthesis.stroke_places import (
     Anatomy,
+    _blob,
     beside_air,
     bleed,
     infarct,
@@ -161,6 +162,10 @@ class TestPlaces:
             for kind in ("large", "lacune")
         }
         assert sizes["large"] > 3 * sizes["lacune"]
+
+    def test_a_part_of_a_bleed_may_lie_outside_of_the_grid(self, anatomy: Anatomy) -> None:
+        far = torch.tensor([500, 8, 8])
+        assert (_blob(anatomy, far, (3.0, 4.0, 5.0), rng(1)) == 99).all()
 
     @pytest.mark.parametrize("kind", ["lobar", "cerebellar", "brainstem", "micro"])
     def test_bleeds_start_where_they_are_named_for(self, anatomy: Anatomy, kind: str) -> None:

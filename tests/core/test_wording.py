@@ -100,7 +100,7 @@ def test_one_lesion_without_anything_else() -> None:
     assert words.case(found).text == (
         f"One stroke lesion, {expected}. It is 18 mm long. Research use only: not a medical device."
     )
-    assert words.lesion(found.lesions[0]).text == f"1: stroke lesion, {expected}, 16 mm long"
+    assert words.lesion(found.lesions[0]).text == f"1: stroke lesion, {expected}, 18 mm long"
 
 
 def test_no_lesion() -> None:

@@ -81,6 +81,9 @@ def _blob(anatomy: Anatomy, centre: Tensor, radii: Sequence[float], rng: Generat
         for c, n in zip(centre, shape, strict=True)
     )
     device = anatomy.tissue.device
+    depth = torch.full(tuple(shape), 99.0, device=device)
+    if any(edge.start >= edge.stop for edge in box):
+        return depth
     axes = [
         (torch.arange(edge.start, edge.stop, device=device) - c) * spacing
         for edge, c in zip(box, centre, strict=True)
@@ -91,7 +94,6 @@ def _blob(anatomy: Anatomy, centre: Tensor, radii: Sequence[float], rng: Generat
     scaled = place / torch.tensor(radii, device=device).view(3, 1, 1, 1)
     rough = smooth_field(tuple(place.shape[1:]), 9, rng, device)[0]
     radius = scaled.square().sum(0).sqrt() / (1 + 0.22 * rough).clamp_min(0.4)
-    depth = torch.full(tuple(shape), 99.0, device=device)
     depth[box] = (radius - 1) * (math.prod(radii) ** (1 / 3))
     return depth
 

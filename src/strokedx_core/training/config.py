@@ -233,6 +233,8 @@ class LesionConfig(TrainingConfig):
         brightness. Making a case takes half as long as a step on it.
     lesion_weight : float
         Weight of a lesion's voxel in the cross-entropy; any other voxel has 1.
+    absent_weight : float
+        Weight of what is marked of lesion types that are not there.
     entropy_volume : float
         Voxels that the summed cross-entropy is divided by: marked with a probability of 0.63, so
         many false ones cost as much as missing a lesion.
@@ -247,6 +249,7 @@ class LesionConfig(TrainingConfig):
     most_clicks: int = Field(5, ge=1)
     views: int = Field(1, ge=1)
     lesion_weight: float = Field(2.0, gt=0)
+    absent_weight: float = Field(0.3, ge=0)
     entropy_volume: float = Field(2000.0, gt=0)
     validation_sets: tuple[tuple[str, ...], ...] = Field(
         (("DWI", "ADC"), ("DWI", "B0"), ("FLAIR",), ("T1W",), ("T2W", "FLAIR", "SWI")),

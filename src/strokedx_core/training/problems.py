@@ -71,6 +71,9 @@ class Problem(Protocol):
         """Validation images on one grid, the same ones every time."""
 
 
+_FEW = 20
+"""Voxels of an absent type from which marking more begins to cost less."""
+
 _POOL = 32
 """Cases of which views are shuffled together."""
 
@@ -265,11 +268,13 @@ class LesionProblem:
         return image
 
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Dice of the lesion types that are there, and cross-entropy.
+        """Dice of the lesion types that are there, what is marked of those that are not, and
+        cross-entropy.
 
-        The cross-entropy is summed over all voxels, for Dice hardly minds what is marked wrongly
-        where a lesion is small or none is there; and divided by the same number in every case, for
-        relative to the lesion's volume it would forbid to mark much at all.
+        What is marked of absent types counts by its logarithm: every halving is worth as much, as
+        with Dice. The cross-entropy is summed over all voxels, for Dice hardly minds what is marked
+        wrongly where a lesion is small; and divided by the same number in every case, for relative
+        to the lesion's volume it would forbid to mark much at all.
         """
         axes = (2, 3, 4)
         probability, volume = logits.sigmoid(), target.sum(axes)
@@ -281,7 +286,13 @@ class LesionProblem:
         ).sum(axes)
         there = volume > 0
         missed = ((1 - dice) * there).sum() / there.sum().clamp_min(1)
-        return missed + entropy.mean() / self.config.entropy_volume
+        false = (probability.sum(axes) / _FEW).log1p()
+        false = (false * ~there).sum() / (~there).sum().clamp_min(1)
+        return (
+            missed
+            + self.config.absent_weight * false
+            + entropy.mean() / (self.config.entropy_volume)
+        )
 
     def trials(self, grid: GridConfig) -> Iterator[Trial]:
         """Every set of sequences with every kind of stroke validated; on the first grid only."""
