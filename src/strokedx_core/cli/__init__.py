@@ -16,6 +16,7 @@ import typer
 
 from strokedx_core import __version__
 from strokedx_core.cli import (
+    analyze,
     caption,
     demo,
     evaluate,
@@ -29,7 +30,7 @@ from strokedx_core.cli.libraries import load_libraries
 
 __all__ = ["app", "main"]
 
-_PREDICTING = ("skull-strip", "segment")
+_PREDICTING = ("skull-strip", "segment", "analyze")
 
 app = typer.Typer(
     name="strokedx",
@@ -59,6 +60,7 @@ def _options(
 
 app.command("skull-strip")(skull_strip.command)
 app.command("segment")(segment.command)
+app.command("analyze")(analyze.command)
 app.command("caption")(caption.command)
 app.command("findings")(findings.command)
 app.command("demo")(demo.command)

@@ -11,6 +11,20 @@ import typer
 from strokedx_core.cli.libraries import import_inference
 from strokedx_core.cli.outputs import OutputError, check_images
 from strokedx_core.cli.report import NOTICE, write_report
+from strokedx_core.cli.sequences import (
+    AdcOption,
+    B0Option,
+    BValueOption,
+    DwiOption,
+    FlairOption,
+    SequenceError,
+    SwiOption,
+    T1wOption,
+    T2wOption,
+    check_sequences,
+    in_order,
+    read_sequences,
+)
 from strokedx_core.cli.skull_strip import Device
 from strokedx_core.tasks import LESION_TYPES
 
@@ -20,23 +34,11 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
-_ORDER = "strokedx.segment.order"
 _SHOWN = 10  # lesions on the terminal; the report has all of them
 
 
 class _UnusableError(Exception):
     """What was asked for cannot be done; the message says why."""
-
-
-def _in_order(ctx: typer.Context, param: typer.CallbackParam, path: Path | None) -> Path | None:
-    """Keep the order in which the sequences are named: the first gives the result its grid."""
-    if path is not None and param.name is not None:
-        ctx.meta.setdefault(_ORDER, []).append(param.name.upper())
-    return path
-
-
-def _sequence(option: str, what: str) -> Any:
-    return typer.Option(option, metavar="FILE", help=what, callback=_in_order)
 
 
 def command(
@@ -54,19 +56,14 @@ def command(
         str,
         typer.Option("--type", metavar="|".join(LESION_TYPES), help="What counts as a lesion."),
     ] = LESION_TYPES[0],
-    t1w: Annotated[Path | None, _sequence("--t1w", "T1-weighted.")] = None,
-    t2w: Annotated[Path | None, _sequence("--t2w", "T2-weighted.")] = None,
-    flair: Annotated[Path | None, _sequence("--flair", "FLAIR.")] = None,
-    dwi: Annotated[Path | None, _sequence("--dwi", "Diffusion-weighted, b about 1000.")] = None,
-    b0: Annotated[Path | None, _sequence("--b0", "Diffusion series at b = 0.")] = None,
-    adc: Annotated[Path | None, _sequence("--adc", "Apparent diffusion coefficient.")] = None,
-    swi: Annotated[Path | None, _sequence("--swi", "Susceptibility- or T2*-weighted.")] = None,
-    b_value: Annotated[
-        float | None,
-        typer.Option(
-            "--b-value", metavar="N", help="b-value of the DWI, s/mm²: computes the ADC from B0."
-        ),
-    ] = None,
+    t1w: T1wOption = None,
+    t2w: T2wOption = None,
+    flair: FlairOption = None,
+    dwi: DwiOption = None,
+    b0: B0Option = None,
+    adc: AdcOption = None,
+    swi: SwiOption = None,
+    b_value: BValueOption = None,
     probability: Annotated[
         Path | None,
         typer.Option("-p", "--probability", metavar="FILE", help="Probability to write."),
@@ -114,16 +111,17 @@ def command(
     given = {
         "T1W": t1w, "T2W": t2w, "FLAIR": flair, "DWI": dwi, "B0": b0, "ADC": adc, "SWI": swi
     }  # fmt: skip
-    paths = {modality: given[modality] for modality in ctx.meta.get(_ORDER, [])}
-    sources = [path for path in (*paths.values(), previous) if path is not None]
+    paths = in_order(ctx, given)
+    sources = [*paths.values(), *([previous] if previous else [])]
     start = time.perf_counter()
     try:
-        _check(lesion_type, paths, b_value, threshold)
+        _check(lesion_type, threshold)
+        check_sequences(paths, b_value)
         clicks = [_parsed(text) for text in click or ()]
         if previous is not None and not clicks:
             raise _UnusableError("--previous is where clicks start from: give at least one --click")
         check_images(sources, {"-o": output, "-p": probability}, report)
-        volumes = _read(paths, b_value)
+        volumes = read_sequences(paths, b_value)
         result = _segment(
             volumes,
             previous,
@@ -135,7 +133,7 @@ def command(
             skull_strip=strip,
         )
         _write(result, output, probability)
-    except (OutputError, VolumeError, _UnusableError, OSError) as error:
+    except (OutputError, SequenceError, VolumeError, _UnusableError, OSError) as error:
         typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(2) from None
     entry = _entry(result, paths, output, probability, time.perf_counter() - start)
@@ -146,23 +144,12 @@ def command(
         typer.echo(NOTICE)
 
 
-def _check(
-    lesion_type: str, paths: dict[str, Path | None], b_value: float | None, threshold: float
-) -> None:
+def _check(lesion_type: str, threshold: float) -> None:
     """Refuse what cannot work, before anything is read."""
     if lesion_type not in LESION_TYPES:
         raise _UnusableError(f"--type must be {', '.join(LESION_TYPES)}, not {lesion_type!r}")
-    if not paths:
-        raise _UnusableError("no sequence was given: name at least one, such as --dwi FILE")
     if not 0 < threshold < 1:
         raise _UnusableError(f"--threshold must lie between 0 and 1, not {threshold}")
-    if b_value is not None:
-        if not b_value > 0:
-            raise _UnusableError(f"--b-value must be positive, not {b_value:g}")
-        if "ADC" in paths:
-            raise _UnusableError("--b-value computes the ADC, but --adc gives it already")
-        if not {"DWI", "B0"} <= set(paths):
-            raise _UnusableError("--b-value computes the ADC from --dwi and --b0: give both")
 
 
 def _parsed(text: str) -> Click:
@@ -176,17 +163,6 @@ def _parsed(text: str) -> Click:
     if sign not in ("+", "-"):
         raise _UnusableError(f"--click takes I,J,K,+ or I,J,K,- in whole voxels, not {text!r}")
     return Click((i, j, k), sign == "+")
-
-
-def _read(paths: dict[str, Path | None], b_value: float | None) -> dict[str, Volume]:
-    """The volumes in the order given; the computed ADC comes last."""
-    from strokedx_core.diffusion import adc_from
-    from strokedx_core.volume import read_volume
-
-    volumes = {modality: read_volume(path) for modality, path in paths.items() if path is not None}
-    if b_value is not None:
-        volumes["ADC"] = adc_from(volumes["DWI"], volumes["B0"], b_value)
-    return volumes
 
 
 def _segment(
@@ -226,7 +202,7 @@ def _write(result: LesionResult, output: Path, probability: Path | None) -> None
 
 def _entry(
     result: LesionResult,
-    paths: dict[str, Path | None],
+    paths: dict[str, Path],
     output: Path,
     probability: Path | None,
     seconds: float,
