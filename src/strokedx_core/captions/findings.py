@@ -18,13 +18,13 @@ from strokedx_core.anatomy.atlas import Atlas
 from strokedx_core.anatomy.midplane import side_of
 from strokedx_core.captions.measures import (
     longest_diameter_mm,
-    pieces,
     slice_axis,
     slices_of,
 )
 from strokedx_core.captions.pattern import pattern_of
 from strokedx_core.captions.signals import CORE_ADC, Signals
 from strokedx_core.captions.territories import Territories
+from strokedx_core.inference.lesions import number_pieces
 from strokedx_core.volume import Volume, VolumeError, check_same_space, same_grid
 
 __all__ = ["CaseFindings", "Finding", "LesionFindings", "SliceFindings", "measure_findings"]
@@ -172,7 +172,8 @@ def measure_findings(
     blood = None if hemorrhagic is None else hemorrhagic.data
     measure = _Measure(mask, signals, places, no_place, in_mni, blood)
 
-    labels, count = pieces(mask.data)
+    labels = number_pieces(mask.data)
+    count = int(labels.max(initial=0))
     voxels = np.argwhere(labels)
     numbers = labels[tuple(voxels.T)]
     order = np.argsort(numbers, kind="stable")

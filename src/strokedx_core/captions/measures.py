@@ -2,35 +2,13 @@
 
 from __future__ import annotations
 
-import cc3d
 import numpy as np
 from nibabel.affines import apply_affine
 from nibabel.orientations import io_orientation
 from scipy.spatial import ConvexHull, QhullError
 from scipy.spatial.distance import pdist
 
-__all__ = ["longest_diameter_mm", "pieces", "slice_axis", "slices_of"]
-
-
-def pieces(mask: np.ndarray) -> tuple[np.ndarray, int]:
-    """Number the pieces of a mask that hang together by faces, edges or corners.
-
-    Parameters
-    ----------
-    mask : ndarray of bool, (i, j, k)
-
-    Returns
-    -------
-    labels : ndarray of int32, (i, j, k)
-        1 for the largest; pieces of one size in the order of their first voxels.
-    count : int
-    """
-    found = cc3d.connected_components(np.ascontiguousarray(mask), connectivity=26)
-    count = int(found.max(initial=0))
-    sizes = np.bincount(found.ravel(), minlength=count + 1)[1:]
-    numbers = np.zeros(count + 1, np.int32)
-    numbers[1 + np.argsort(-sizes, kind="stable")] = np.arange(1, count + 1)
-    return numbers[found], count
+__all__ = ["longest_diameter_mm", "slice_axis", "slices_of"]
 
 
 def longest_diameter_mm(voxels: np.ndarray, affine: np.ndarray) -> float:

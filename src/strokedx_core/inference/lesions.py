@@ -8,6 +8,7 @@ from functools import cached_property
 
 import cc3d
 import numpy as np
+from scipy import ndimage
 
 from strokedx_core.anatomy.midplane import midplane_of, side_of
 from strokedx_core.volume import Flag, Volume
@@ -21,6 +22,7 @@ __all__ = [
     "check_click",
     "check_threshold",
     "drop_small",
+    "number_pieces",
 ]
 
 SMALLEST_ML = 0.02
@@ -137,21 +139,12 @@ class LesionResult:
 
     @cached_property
     def _pieces(self) -> tuple[np.ndarray, tuple[Lesion, ...]]:
+        labels = number_pieces(self.mask)
         box = _box_around(self.mask)
-        found = cc3d.connected_components(self.mask[box], connectivity=26)
-        count = int(found.max(initial=0))
-        sizes = np.bincount(found.ravel(order="K"), minlength=count + 1)[1:]
-        order = np.argsort(-sizes, kind="stable")
-        numbers = np.zeros(count + 1, np.int32)
-        numbers[1 + order] = np.arange(1, count + 1)
-        labels = np.zeros_like(self.mask, dtype=np.int32)
-        labels[box] = numbers[found]
-        boxes = cc3d.statistics(found)["bounding_boxes"] if count else ()
         midplane = midplane_of(self.brain, self.volume.affine)
         lesions = []
-        for number, old in enumerate(order, start=1):
-            near = boxes[1 + int(old)]
-            voxels = np.argwhere(found[near] == 1 + old)
+        for number, near in enumerate(ndimage.find_objects(labels[box]), start=1):
+            voxels = np.argwhere(labels[box][near] == number)
             voxels += [one.start + other.start for one, other in zip(near, box, strict=True)]
             lesions.append(self._lesion(number, voxels, midplane))
         return labels, tuple(lesions)
@@ -164,6 +157,28 @@ class LesionResult:
         side = side_of(places @ midplane[:3] + midplane[3])
         a, b, c = (linear @ middle + origin).tolist()
         return Lesion(number, len(voxels) * self.volume.voxel_ml, side, (a, b, c), (x, y, z))
+
+
+def number_pieces(mask: np.ndarray) -> np.ndarray:
+    """Number the pieces of a mask that hang together by faces, edges or corners.
+
+    Parameters
+    ----------
+    mask : ndarray of bool, (i, j, k)
+
+    Returns
+    -------
+    ndarray of int32, (i, j, k)
+        1 for the largest piece; those of one size come in the order of their first voxels.
+    """
+    box = _box_around(mask)
+    found = cc3d.connected_components(np.ascontiguousarray(mask[box]), connectivity=26)
+    sizes = np.bincount(found.ravel())[1:]
+    numbers = np.zeros(len(sizes) + 1, np.int32)
+    numbers[1 + np.argsort(-sizes, kind="stable")] = np.arange(1, len(sizes) + 1)
+    labels = np.zeros(mask.shape, np.int32, order="F" if mask.flags.f_contiguous else "C")
+    labels[box] = numbers[found]
+    return labels
 
 
 def check_threshold(threshold: float) -> None:
