@@ -26,8 +26,8 @@ __all__ = [
 ]
 
 SMALLEST_ML = 0.02
-"""Volume under which a piece is left out unless somebody clicked it: two voxels of the working
-grid, less than the network tells from noise."""
+"""Volume under which a piece is left out unless somebody clicked it: less than a voxel of the
+working grid, and than the network tells from noise."""
 
 Index = tuple[int, int, int]
 
