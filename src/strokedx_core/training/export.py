@@ -8,7 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from strokedx_core import __version__
+from strokedx_core.nets.unet3d import UNet3D
 from strokedx_core.training.checkpoint import load_checkpoint
 from strokedx_core.weights import write_weights
 
@@ -48,6 +51,12 @@ def _commit() -> str:
     return done.stdout.strip()
 
 
+def _architecture(network: Mapping[str, Any]) -> dict[str, Any]:
+    """A network's description as the network itself gives it, without what was left at nothing."""
+    with torch.device("meta"):
+        return UNet3D(**network).config
+
+
 def export_run(
     run: Path,
     target: Path,
@@ -85,7 +94,7 @@ def export_run(
         "name": name or target.stem,
         "task": task,
         "title": title,
-        "architecture": config["network"],
+        "architecture": _architecture(config["network"]),
         "input": {"spacings_mm": [grid["spacing"] for grid in config["grids"]]},
         "training": {
             "steps": best["step"],
