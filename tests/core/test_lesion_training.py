@@ -197,10 +197,12 @@ def test_a_run_lowers_its_loss_and_ends_in_weights(
 def test_shipped_weights_learn_other_heads(folders: dict[str, Path], tmp_path: Path) -> None:
     """From the weights that ship, on heads and lesions unlike any they have seen, and coarser."""
     config = changed(
-        steps=36,
-        steps_per_epoch=12,
-        learning_rate=3e-4,
-        final_learning_rate=3e-5,
+        steps=72,
+        steps_per_epoch=72,
+        learning_rate=1.5e-3,
+        final_learning_rate=0.0,
+        entropy_volume=50_000,
+        absent_weight=0.0,
         clicks=0.0,
         start="lesion",
         network=read_card("lesion").architecture,
