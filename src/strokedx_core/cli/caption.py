@@ -16,12 +16,9 @@ from strokedx_core.cli.caption_files import (
     SubjectOption,
 )
 from strokedx_core.cli.findings import (
-    AdcOption,
     AtlasOption,
     BloodOption,
     BrainOption,
-    DwiOption,
-    FlairOption,
     InMniOption,
     Inputs,
     MaskOption,
@@ -30,6 +27,7 @@ from strokedx_core.cli.findings import (
 )
 from strokedx_core.cli.outputs import OutputError, check_report
 from strokedx_core.cli.report import NOTICE
+from strokedx_core.cli.sequences import AdcOption, DwiOption, FlairOption
 from strokedx_core.tasks import LESION_TYPES
 
 __all__ = ["command"]

@@ -12,6 +12,7 @@ import typer
 from strokedx_core.cli.libraries import import_inference
 from strokedx_core.cli.outputs import OutputError, check_report
 from strokedx_core.cli.report import NOTICE, write_json
+from strokedx_core.cli.sequences import AdcOption, DwiOption, FlairOption
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,12 +21,9 @@ if TYPE_CHECKING:
     from strokedx_core.volume import Flag, Volume
 
 __all__ = [
-    "AdcOption",
     "AtlasOption",
     "BloodOption",
     "BrainOption",
-    "DwiOption",
-    "FlairOption",
     "InMniOption",
     "Inputs",
     "MaskOption",
@@ -35,11 +33,6 @@ __all__ = [
 ]
 
 MaskOption = Annotated[Path, typer.Option(metavar="MASK", help="Lesion mask, any program's.")]
-DwiOption = Annotated[Path | None, typer.Option(metavar="FILE", help="Diffusion-weighted.")]
-AdcOption = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Apparent diffusion coefficient.")
-]
-FlairOption = Annotated[Path | None, typer.Option(metavar="FILE", help="FLAIR.")]
 BloodOption = Annotated[
     Path | None,
     typer.Option(
