@@ -55,5 +55,12 @@ TASKS: dict[str, Task] = {
             writes=("lesion mask", "probability"),
             default_weights="lesion",
         ),
+        Task(
+            name="anatomy",
+            title="Anatomy",
+            modalities=MODALITIES,
+            writes=("structures", "arterial territories", "sides", "MNI coordinates"),
+            default_weights="anatomy",
+        ),
     )
 }

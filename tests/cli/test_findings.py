@@ -67,7 +67,7 @@ def test_brain_is_found_where_none_is_given(
 ) -> None:
     done = strokedx("caption", "--lesion", lesion, "--dwi", dwi, "--length", "line")
     assert done.exit_code == 0, done.stderr
-    assert "on the left" in done.stdout.splitlines()[0]
+    assert "in the left " in done.stdout.splitlines()[0]
     assert "already-stripped" in done.stdout
 
 

@@ -14,10 +14,12 @@ import pytest
 from nibabel.orientations import apply_orientation, inv_ornt_aff
 from scipy.spatial.transform import Rotation
 
+from strokedx_core.anatomy.anatomy_map import AnatomyMap
 from strokedx_core.anatomy.atlas import Atlas, AtlasError, read_atlas
 from strokedx_core.anatomy.midplane import midplane_of, side_of
 from strokedx_core.captions import schema
-from strokedx_core.captions.findings import CaseFindings, measure_findings
+from strokedx_core.captions.facts import CaseFindings
+from strokedx_core.captions.findings import measure_findings
 from strokedx_core.captions.measures import longest_diameter_mm
 from strokedx_core.captions.pattern import border_zone, pattern_of
 from strokedx_core.captions.signals import in_micrometres
@@ -317,9 +319,13 @@ class TestJson:
     def test_keeps_to_its_schema(self, atlas: Atlas) -> None:
         lesion = atlases.ball(LEFT, 14) | atlases.ball((30, -40, 30), 8)
         dwi = image_of(np.where(lesion, 300, 100) + atlases.places()[..., 0] % 7)
+        brain = (atlases.labels() > 0).astype(np.uint8)
+        right = atlases.places()[..., 0] > 0
+        anatomy = AnatomyMap(brain, brain, right, atlases.AFFINE, np.eye(4), ())
         whole = measure_findings(
             mask_of(lesion), {"DWI": dwi, "ADC": image_of(dwi.data + 500), "FLAIR": dwi},
-            in_mni=True, atlas=atlas, hemorrhagic=mask_of(lesion & atlases.ball(LEFT, 7)),
+            in_mni=True, atlas=atlas, anatomy=anatomy,
+            hemorrhagic=mask_of(lesion & atlases.ball(LEFT, 7)),
         )  # fmt: skip
         content = self.check(whole)
         assert not [n for n, e in content["case"].items() if "not_assessable" in e]

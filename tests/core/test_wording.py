@@ -14,7 +14,8 @@ import pytest
 
 from strokedx_core.anatomy.atlas import Atlas, read_atlas
 from strokedx_core.captions import wording
-from strokedx_core.captions.findings import CaseFindings, measure_findings
+from strokedx_core.captions.facts import CaseFindings
+from strokedx_core.captions.findings import measure_findings
 from strokedx_core.captions.history import History, HistoryError, read_history
 from strokedx_core.captions.pattern import PATTERNS
 from strokedx_core.captions.schema import findings_json

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ import numpy as np
 from strokedx_core.image_reading import read_file
 from strokedx_core.volume import VolumeError
 
-__all__ = ["LOBES", "Atlas", "AtlasError", "Region", "read_atlas"]
+__all__ = ["LOBES", "Atlas", "AtlasError", "Region", "nearest_labels", "read_atlas"]
 
 _COLUMNS = ("index", "short", "name", "side", "territory")
 _SIDES = ("left", "right", "")
@@ -103,17 +103,43 @@ class Atlas:
         ndarray of int, of that shape
             Of the nearest voxel, 0 outside of the atlas. On the atlas's own grid its own.
         """
-        if shape == self.labels.shape and np.allclose(affine, self.affine, atol=1e-3):
-            return self.labels
-        to_here = np.linalg.inv(self.affine) @ affine
-        out = np.zeros(shape, self.labels.dtype)
-        rows, columns = np.meshgrid(*map(np.arange, shape[1:]), indexing="ij")
-        for plane in range(shape[0]):
-            voxels = np.stack([np.full(rows.shape, plane), rows, columns]).reshape(3, -1)
-            at = np.rint(to_here[:3, :3] @ voxels + to_here[:3, 3:]).astype(int)
-            inside = ((at >= 0) & (at < np.array(self.labels.shape)[:, None])).all(axis=0)
-            out[plane].reshape(-1)[inside] = self.labels[tuple(at[:, inside])]
-        return out
+        return nearest_labels(self.labels, self.affine, shape, affine)
+
+    def in_space(
+        self, shape: tuple[int, int, int], affine: np.ndarray, to_mni: np.ndarray
+    ) -> Atlas:
+        """The atlas on a grid of somebody's own space, its regions' voxels counted there.
+
+        Parameters
+        ----------
+        shape : three int
+        affine : ndarray, (4, 4)
+            Voxel index to that space's millimetres.
+        to_mni : ndarray, (4, 4)
+            From there to MNI millimetres.
+        """
+        labels = self.on_grid(shape, to_mni @ affine)
+        counts = np.bincount(labels.ravel(), minlength=max(self.regions, default=0) + 1)
+        regions = {n: replace(r, voxels=int(counts[n])) for n, r in self.regions.items()}
+        return Atlas(labels, affine, regions)
+
+
+def nearest_labels(
+    labels: np.ndarray, labels_affine: np.ndarray, shape: tuple[int, int, int], affine: np.ndarray
+) -> np.ndarray:
+    """Labels of one grid on another, each of the nearest voxel, 0 outside; the same array where the
+    grids are the same."""
+    if shape == labels.shape and np.allclose(affine, labels_affine, atol=1e-3):
+        return labels
+    to_here = np.linalg.inv(labels_affine) @ affine
+    out = np.zeros(shape, labels.dtype)
+    rows, columns = np.meshgrid(*map(np.arange, shape[1:]), indexing="ij")
+    for plane in range(shape[0]):
+        voxels = np.stack([np.full(rows.shape, plane), rows, columns]).reshape(3, -1)
+        at = np.rint(to_here[:3, :3] @ voxels + to_here[:3, 3:]).astype(int)
+        inside = ((at >= 0) & (at < np.array(labels.shape)[:, None])).all(axis=0)
+        out[plane].reshape(-1)[inside] = labels[tuple(at[:, inside])]
+    return out
 
 
 def read_atlas(image: str | os.PathLike[str], table: str | os.PathLike[str]) -> Atlas:

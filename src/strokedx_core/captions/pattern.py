@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
+from nibabel.affines import voxel_sizes
 from scipy.ndimage import maximum_filter
 
 from strokedx_core.anatomy.atlas import Atlas
@@ -45,8 +46,7 @@ def border_zone(atlas: Atlas) -> np.ndarray:
     ndarray of bool, of the atlas's shape
     """
     near, inside = {}, {}
-    steps = np.abs(np.diag(atlas.affine)[:3])
-    size = [2 * round(BORDER_MM / step) + 1 if step else 1 for step in steps]
+    size = [2 * round(BORDER_MM / step) + 1 for step in voxel_sizes(atlas.affine)]
     for group in {name for pair in _BORDERING for name in pair}:
         numbers = [r.index for r in atlas.regions.values() if r.group == group]
         inside[group] = np.isin(atlas.labels, numbers)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from strokedx_core.anatomy.midplane import BOTH_SIDES
-from strokedx_core.captions.findings import (
-    BLEED_ML,
-    MISMATCH_FLAIR,
-    CaseFindings,
-    Finding,
-)
+from strokedx_core.captions.case_measure import BLEED_ML, MISMATCH_FLAIR
+from strokedx_core.captions.facts import CaseFindings, Finding
 from strokedx_core.captions.pattern import (
     BORDER_MM,
     BORDER_SHARE,
@@ -19,11 +16,12 @@ from strokedx_core.captions.pattern import (
     MAIN_SHARE,
     TERRITORY_SHARE,
 )
+from strokedx_core.captions.scores import AFFECTED, ASPECTS_REGIONS, TOUCHED_ML
 from strokedx_core.captions.signals import CORE_ADC
 
 __all__ = ["ANYWHERE", "CASE", "LESION", "SLICE", "VERSION", "findings_json", "json_schema"]
 
-VERSION = "1.0"
+VERSION = "1.1"
 """Of the format. The first number changes when a reader of the old one would go wrong."""
 
 ANYWHERE = {
@@ -34,8 +32,9 @@ ANYWHERE = {
     "runs most nearly from inferior to superior.",
     "territories": "Voxels in each region of the atlas but the ventricles; shares by volume.",
     "arteries": "The same, for the atlas's groups of territories on either side.",
-    "lobes": "The same, for the lobe that each region lies in; of the anterior cerebral artery's "
-    "territory, what lies behind the central sulcus at the medial wall is parietal.",
+    "lobes": "The same, for lobes and deep structures as the anatomy network finds them; without "
+    "it, for the lobe that each region lies in: of the anterior cerebral artery's territory, what "
+    "lies behind the central sulcus at the medial wall is parietal.",
     "outside_atlas": "Share of the voxels in no region of the atlas.",
     "dwi_ratio": "Mean DWI by the mean over the mirror image, lesions left out.",
     "adc_ratio": "Mean ADC by the mean over the mirror image, lesions left out.",
@@ -76,6 +75,13 @@ CASE = {
     f"with {TERRITORY_SHARE:.0%} of the volume each); single territory.",
     "dwi_flair_mismatch": f"DWI ratio of {MISMATCH_FLAIR:g} or more where the FLAIR ratio is less.",
     "hemorrhagic_volume": "Voxels of the lesions that the mask of blood marks, times their volume.",
+    "aspects": "ASPECTS of either side: 10 less one for each of ten regions of the middle cerebral "
+    f"artery of which {AFFECTED:.0%} or more is lesioned.",
+    "pc_aspects": "Posterior-circulation ASPECTS: 10 less one for each thalamus, half of the "
+    "cerebellum and territory of a posterior cerebral artery, and two for midbrain and pons, with "
+    f"{TOUCHED_ML:g} ml of lesion or more.",
+    "midline_shift": "Median distance of the border between the hemispheres, at septum and third "
+    "ventricle, from the plane fitted to the brain's outline; positive towards the right.",
     "ventricular_extension": f"Whether {BLEED_ML:g} ml of blood or more lie in ventricles.",
 }
 """Findings of a case."""
@@ -139,6 +145,20 @@ def json_schema() -> dict[str, Any]:
     positive = {"type": "number", "minimum": 0}
     place = {"type": "array", "items": number, "minItems": 3, "maxItems": 3}
     index = {"type": "integer", "minimum": 0}
+
+    def score(regions: Sequence[str] | None) -> dict[str, Any]:
+        items = {"enum": list(regions)} if regions else text
+        return {
+            "type": "object",
+            "properties": {
+                "score": {"type": "integer", "minimum": 0, "maximum": 10},
+                "affected": {"type": "array", "items": items},
+            },
+            "required": ["score", "affected"],
+            "additionalProperties": False,
+        }
+
+    sided = {side: score(ASPECTS_REGIONS) for side in ("left", "right")}
     kinds: dict[str, Any] = {
         "lesions": {"type": "array", "items": index, "minItems": 1}, "area": positive,
         "volume": positive, "hemorrhagic_volume": positive, "diameter": positive,
@@ -152,6 +172,11 @@ def json_schema() -> dict[str, Any]:
         "bilateral": {"type": "boolean"}, "dwi_flair_mismatch": {"type": "boolean"},
         "ventricular_extension": {"type": "boolean"},
         "pattern": text,
+        "aspects": {
+            "type": "object", "properties": sided, "required": ["left", "right"],
+            "additionalProperties": False,
+        },
+        "pc_aspects": score(None), "midline_shift": number,
     }  # fmt: skip
 
     def entry(name: str) -> dict[str, Any]:

@@ -73,10 +73,20 @@ class Where:
 
 
 class Territories:
-    """An atlas on the grid of a mask in MNI space."""
+    """An atlas on the grid of a mask.
 
-    def __init__(self, atlas: Atlas, mask: Volume) -> None:
-        self.atlas, self.mask = atlas, mask
+    Parameters
+    ----------
+    atlas : Atlas
+        In the space of the mask's millimetres.
+    mask : Volume
+    structures : Atlas, optional
+        Lobes and deep structures on the mask's grid. Without it they follow from the territories,
+        and the mask's space must be MNI152.
+    """
+
+    def __init__(self, atlas: Atlas, mask: Volume, structures: Atlas | None = None) -> None:
+        self.atlas, self.mask, self.structures = atlas, mask, structures
         self.labels = atlas.on_grid(mask.shape, mask.affine)
 
     @cached_property
@@ -124,9 +134,14 @@ class Territories:
         return self._sorted(counts, whole, total)
 
     def _sorted(
-        self, counts: dict[Part, int], whole: dict[Part, int], total: int
+        self,
+        counts: dict[Part, int],
+        whole: dict[Part, int],
+        total: int,
+        scale: float | None = None,
     ) -> tuple[Share, ...]:
-        scale = self.mask.voxel_ml / self.atlas.voxel_ml
+        """Shares, largest first; `scale` is how many voxels of `whole` a voxel of the mask is."""
+        scale = self.mask.voxel_ml / self.atlas.voxel_ml if scale is None else scale
         shares = [
             Share(*part, count, count / total, count * scale / whole[part])
             for part, count in counts.items()
@@ -134,6 +149,12 @@ class Territories:
         return tuple(sorted(shares, key=lambda share: (-share.voxels, share.part, share.side)))
 
     def _lobes(self, voxels: np.ndarray, numbers: np.ndarray) -> tuple[Share, ...]:
+        if self.structures is not None:
+            found = np.bincount(self.structures.labels[tuple(voxels.T)])
+            regions = self.structures.regions
+            counts = {_structure(regions[n]): int(c) for n, c in enumerate(found) if n and c}
+            whole = {_structure(region): region.voxels for region in regions.values()}
+            return self._sorted(counts, whole, len(voxels), 1.0)
         y = apply_affine(self.mask.affine, voxels.astype(float))[:, 1]
         return self._sorted(_lobes_among(self.atlas, numbers, y), _lobes(self.atlas), len(voxels))
 
@@ -144,6 +165,10 @@ def _territory(region: Region) -> Part:
 
 def _artery(region: Region) -> Part:
     return region.group, region.group, region.side, ""
+
+
+def _structure(region: Region) -> Part:
+    return region.lobe, region.lobe, region.side, ""
 
 
 def _summed(

@@ -16,13 +16,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from strokedx_core.captions.findings import (
-    MISMATCH_FLAIR,
-    CaseFindings,
-    Finding,
-    LesionFindings,
-    SliceFindings,
-)
+from strokedx_core.captions.case_measure import MISMATCH_FLAIR
+from strokedx_core.captions.facts import CaseFindings, Finding, LesionFindings, SliceFindings
 from strokedx_core.captions.history import History
 from strokedx_core.tasks import LESION_TYPES
 
@@ -41,6 +36,9 @@ MOST_NAMED = 3
 
 SURE_SHARE = 0.5
 """Share of a lesion in one artery's territory under which it is said with "possibly"."""
+
+SHIFT_MM = 3.0
+"""Shift of the midline from which it is said; less is within what heads differ by."""
 
 LEAST_ML = 0.01
 """What is smaller is said to be under it."""
@@ -102,7 +100,7 @@ class Wording:
     def __init__(self, language: str = "en", lesion_type: str = "general") -> None:
         if lesion_type not in LESION_TYPES:
             raise ValueError(f"lesion type must be {', '.join(LESION_TYPES)}, not {lesion_type!r}")
-        self._say = _words(language)
+        self._say, self._type = _words(language), lesion_type
         self._one, self._many = self._say["type"][lesion_type]
 
     @property
@@ -160,6 +158,7 @@ class Wording:
             said = say["pattern"].format(pattern=pattern)
             statements.append(Statement(said, ("case.pattern",)))
         statements += self._signal(case)
+        statements += self._scores(case)
         return self._paragraph(statements)
 
     def _counted(self, found: CaseFindings) -> Statement:
@@ -198,6 +197,34 @@ class Wording:
             if case["ventricular_extension"].value:
                 text = say["ventricular_extension"]
                 statements.append(Statement(text, ("case.ventricular_extension",)))
+        return statements
+
+    def _scores(self, case: Mapping[str, Finding]) -> list[Statement]:
+        say, statements = self._say["case"], []
+        shift = case["midline_shift"]
+        if shift.known and abs(shift.value) >= SHIFT_MM:
+            text = say["shift"].format(
+                shift=round(abs(shift.value)), side=say["right" if shift.value > 0 else "left"]
+            )
+            statements.append(Statement(text, ("case.midline_shift",)))
+        if self._type != "hemorrhagic" and case["aspects"].known:
+            sides = case["aspects"].value
+            hit = [side for side in ("left", "right") if sides[side]["affected"]]
+            for side in hit:
+                text = say["aspects"].format(
+                    side=say[side],
+                    score=sides[side]["score"],
+                    regions=self._say["separator"].join(sides[side]["affected"]),
+                )
+                statements.append(Statement(text, (f"case.aspects.{side}",)))
+        if self._type != "hemorrhagic" and case["pc_aspects"].known:
+            score = case["pc_aspects"].value
+            if score["affected"]:
+                regions = [say["pc_region"][name] for name in score["affected"]]
+                text = say["pc_aspects"].format(
+                    score=score["score"], regions=self._say["separator"].join(regions)
+                )
+                statements.append(Statement(text, ("case.pc_aspects",)))
         return statements
 
     def _history(self, history: History) -> list[Statement]:

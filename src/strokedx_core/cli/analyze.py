@@ -93,7 +93,7 @@ def command(
         asked = Asked.checked(language, lesion_type, history, subject)
         volumes = read_sequences(paths, b_value)
         result = _segment(volumes, lesion_type, device.value)
-        text = _write(output, paths, volumes, result, asked)
+        text = _write(output, paths, volumes, result, asked, device.value)
     except (
         CaptionError, HistoryError, SequenceError, VolumeError, OSError
     ) as error:  # fmt: skip
@@ -123,20 +123,27 @@ def _write(
     volumes: dict[str, Volume],
     result: LesionResult,
     asked: Asked,
+    device: str,
 ) -> str:
     """All files; the caption of the case."""
+    from strokedx_core.anatomy.locate import locate
     from strokedx_core.anatomy.midplane import midplane_of
     from strokedx_core.captions.findings import measure_findings
-    from strokedx_core.volume import write_mask, write_probability
+    from strokedx_core.volume import same_grid, write_mask, write_probability
 
     first = result.volume
     folder.mkdir(parents=True, exist_ok=True)
     write_mask(result.brain, first, folder / BRAIN)
     write_mask(result.mask, first, folder / LESION)
     write_probability(result.probability, first, folder / PROBABILITY)
+    anatomy = None
+    if result.brain.any():
+        shown = [volume for volume in volumes.values() if same_grid(volume, first)]
+        anatomy = locate(shown, brain=result.brain, device=device)
     found = measure_findings(
         replace(first, data=result.mask),
         {name: volume for name, volume in volumes.items() if name in ("DWI", "ADC", "FLAIR")},
+        anatomy=anatomy,
         midplane=midplane_of(result.brain, first.affine),
     )
     captions = asked.captions(found)

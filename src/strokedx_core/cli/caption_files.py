@@ -15,7 +15,7 @@ from strokedx_core.cli.report import write_json, write_text
 from strokedx_core.tasks import LESION_TYPES
 
 if TYPE_CHECKING:
-    from strokedx_core.captions.findings import CaseFindings
+    from strokedx_core.captions.facts import CaseFindings
     from strokedx_core.captions.history import History
     from strokedx_core.captions.wording import Caption
     from strokedx_core.volume import Flag

@@ -17,7 +17,8 @@ from strokedx_core.cli.sequences import AdcOption, DwiOption, FlairOption
 if TYPE_CHECKING:
     import numpy as np
 
-    from strokedx_core.captions.findings import CaseFindings
+    from strokedx_core.anatomy.anatomy_map import AnatomyMap
+    from strokedx_core.captions.facts import CaseFindings
     from strokedx_core.volume import Flag, Volume
 
 __all__ = [
@@ -43,15 +44,15 @@ BrainOption = Annotated[
     Path | None,
     typer.Option(
         metavar="MASK",
-        help="Brain mask on the same grid, which tells left from right; without one, the brain is "
-        "looked for in a sequence on that grid.",
+        help="Brain mask on the same grid; without one, the brain is looked for in a sequence.",
     ),
 ]
 InMniOption = Annotated[
     bool, typer.Option("--in-mni", help="The lesion mask lies in MNI152 space.")
 ]
 AtlasOption = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Atlas of territories in MNI152 space.")
+    Path | None,
+    typer.Option(metavar="FILE", help="Your own atlas of territories, in MNI152 space."),
 ]
 TableOption = Annotated[
     Path | None,
@@ -98,39 +99,60 @@ class Inputs:
 
         if (self.atlas is None) != (self.table is None):
             raise AtlasError("--atlas and --atlas-labels belong together: give both")
-        if self.atlas is not None and not self.in_mni:
-            raise AtlasError("an atlas is of use for a mask in MNI space only: say --in-mni")
+        if self.atlas is not None and not (self.in_mni or self.images):
+            raise AtlasError(
+                "an atlas is of use for a mask in MNI space, or beside an image: say --in-mni, or "
+                "give one"
+            )
         mask = read_mask(self.lesion)
         volumes = {modality: read_volume(path) for modality, path in self.images.items()}
-        brain, flags = None, mask.flags
+        brain, anatomy, flags = None, None, mask.flags
         if self.brain is not None:
             inside = read_mask(self.brain)
             if not same_grid(inside, mask):
                 raise VolumeError(f"{self.brain}: not on the grid of {self.lesion}")
             brain = inside.data
-        elif not self.in_mni:
-            brain, more = _find_brain([v for v in volumes.values() if same_grid(v, mask)])
+        if volumes and not self.in_mni:
+            on_grid = [v for v in volumes.values() if same_grid(v, mask)]
+            brain, anatomy, more = _look_at(on_grid or list(volumes.values())[:1], mask, brain)
             flags += more
+        midplane = None
+        if brain is not None:
+            midplane = midplane_of(brain, mask.affine)
+        elif anatomy is not None:
+            midplane = anatomy.midplane
         found = measure_findings(
             mask,
             volumes,
             in_mni=self.in_mni,
             atlas=read_atlas(self.atlas, self.table) if self.atlas and self.table else None,
-            midplane=None if brain is None else midplane_of(brain, mask.affine),
+            anatomy=anatomy,
+            midplane=midplane,
             hemorrhagic=None if self.blood is None else read_mask(self.blood),
         )
         return found, flags
 
 
-def _find_brain(volumes: Sequence[Volume]) -> tuple[np.ndarray | None, tuple[Flag, ...]]:
-    """The brain in the first of the volumes; None where there is none of them."""
-    if not volumes:
-        return None, ()
+def _look_at(
+    images: Sequence[Volume], mask: Volume, brain: np.ndarray | None
+) -> tuple[np.ndarray | None, AnatomyMap | None, tuple[Flag, ...]]:
+    """The brain on the mask's grid, and its parts, as images of one grid show them; None for what
+    they do not show."""
     import_inference()
+    from strokedx_core.anatomy.locate import locate
     from strokedx_core.inference.skull_strip import skull_strip
+    from strokedx_core.volume import same_grid
 
-    result = skull_strip(volumes[0])
-    return (result.mask if result.mask.any() else None), result.flags
+    here = same_grid(images[0], mask)
+    inside = brain if here else None
+    flags: tuple[Flag, ...] = ()
+    if inside is None:
+        result = skull_strip(images[0])
+        inside, flags = result.mask, result.flags
+    if not inside.any():
+        return brain, None, flags
+    anatomy = locate(images, brain=inside)
+    return (inside if here else brain), anatomy, (*flags, *anatomy.flags)
 
 
 def command(

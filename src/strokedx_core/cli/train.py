@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated
 
 import typer
@@ -22,6 +24,10 @@ HeadLabels = Annotated[
         metavar="DIR",
         help="Whole-head label maps in FreeSurfer numbers, 1 mm: .nii, .nii.gz, .mgz.",
     ),
+]
+LesionMasks = Annotated[
+    Path,
+    typer.Option(metavar="DIR", help="Lesion masks in MNI152 space, 1 mm: .nii, .nii.gz."),
 ]
 Out = Annotated[
     Path,
@@ -50,10 +56,7 @@ def skull_strip(
 @app.command("lesion")
 def lesion(
     head_labels: HeadLabels,
-    lesion_masks: Annotated[
-        Path,
-        typer.Option(metavar="DIR", help="Lesion masks in MNI152 space, 1 mm: .nii, .nii.gz."),
-    ],
+    lesion_masks: LesionMasks,
     out: Out,
     config: Config = None,
     quiet: Quiet = False,
@@ -69,8 +72,40 @@ def lesion(
     typer.echo(f"use them with: strokedx segment --dwi SCAN -o LESION --weights {weights}")
 
 
+@app.command("anatomy")
+def anatomy(
+    head_labels: HeadLabels,
+    lesion_masks: LesionMasks,
+    atlas: Annotated[
+        Path,
+        typer.Option(
+            metavar="FILE",
+            help="The arterial atlas of Liu et al. in MNI152 space; its table beside it, as .tsv.",
+        ),
+    ],
+    out: Out,
+    config: Config = None,
+    quiet: Quiet = False,
+) -> None:
+    """Train the parts of the brain, on generated brains with and without strokes.
+
+    Needs no scans. On several processors or GPUs, run it with torchrun: torchrun --nproc-per-node N
+    -m strokedx_core.training.segmentation --task anatomy, with the same options.
+    """
+    if not atlas.is_file():
+        typer.echo(f"Error: {atlas}: no such file", err=True)
+        raise typer.Exit(2)
+    folders = {"head-labels": head_labels, "lesion-masks": lesion_masks}
+    _train("anatomy", folders, out, config, quiet, {"atlas": atlas})
+
+
 def _train(
-    task: str, folders: dict[str, Path], out: Path, config: Path | None, quiet: bool
+    task: str,
+    folders: dict[str, Path],
+    out: Path,
+    config: Path | None,
+    quiet: bool,
+    files: Mapping[str, Path] = MappingProxyType({}),
 ) -> Path:
     """Train, and say where the weights are; errors in words, with exit code 2."""
     for folder in folders.values():
@@ -86,7 +121,7 @@ def _train(
         recipe = read_config(config or RECIPES[task], task)
         from strokedx_core.training.segmentation import train
 
-        weights = train(recipe, folders, out, quiet=quiet)
+        weights = train(recipe, {**folders, **files}, out, quiet=quiet)
     except ConfigError as error:
         typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(2) from None

@@ -134,6 +134,22 @@ class BrainGrid:
         found = resample(values, shape, _three(start), step)
         return from_canonical(found, self.native_affine)
 
+    def nearest(self, labels: np.ndarray, finer: int = 1) -> np.ndarray:
+        """Labels on the native voxels, each the one nearest; beyond the grid, of its outermost.
+
+        Parameters
+        ----------
+        labels : ndarray, as many times finer than this grid as `finer` says
+        finer : int
+        """
+        index = []
+        for size, start, step, count in zip(
+            self._canonical[0], self.start, self.step, labels.shape, strict=True
+        ):
+            at = finer * (np.arange(size) - start) / step + (finer - 1) / 2
+            index.append(np.clip(np.rint(at), 0, count - 1).astype(int))
+        return from_canonical(labels[np.ix_(*index)], self.native_affine)
+
     @property
     def _canonical(self) -> tuple[tuple[int, ...], np.ndarray]:
         """Shape and affine of the volume in canonical orientation."""

@@ -19,7 +19,7 @@ from strokedx_core.resampling import to_canonical
 from strokedx_core.synthesis.contrasts import BRAIN_CLASSES, CLASSES, class_lookup
 from strokedx_core.volume_checks import check_geometry, one_frame
 
-__all__ = ["Head", "brain_of", "load_head", "signed_distance"]
+__all__ = ["Head", "brain_of", "load_head", "read_labels", "signed_distance"]
 
 CLOSING_MM = 4.0
 """Sulci narrower than twice this belong to the brain mask."""
@@ -103,6 +103,36 @@ def _largest(mask: np.ndarray) -> np.ndarray:
     return found
 
 
+def read_labels(path: Path | str) -> np.ndarray:
+    """Labels of a whole-head label map, RAS oriented, with a border of background.
+
+    Returns
+    -------
+    ndarray of int, shape (x, y, z)
+        Cut to the head; voxel for voxel where `Head` has its classes.
+
+    Raises
+    ------
+    ValueError
+        As `load_head`.
+    """
+    path = Path(path)
+    stored = read_file(path)
+    check_geometry(path, stored.affine, stored.voxel_size)
+    spacing = voxel_sizes(stored.affine)
+    if not np.allclose(spacing, 1, atol=0.05):
+        size = " x ".join(f"{length:.3g}" for length in spacing)
+        raise ValueError(f"{path}: label maps must be 1 mm isotropic, this one is {size} mm")
+    labels, _ = to_canonical(scaled(one_frame(path, stored.array, None), stored), stored.affine)
+    if not np.array_equal(labels, np.round(labels)) or labels.min() < 0 or labels.max() >= 1024:
+        raise ValueError(f"{path}: not a label map (labels must be integers from 0 to 1023)")
+    labels = labels.astype(np.int64)
+    if np.count_nonzero(np.isin(labels, CLASSES["white"])) < 1000:
+        raise ValueError(f"{path}: no white matter labels (2 and 41) found")
+    head = ndimage.find_objects((class_lookup()[labels] > 0).astype(np.uint8))[0]
+    return np.ascontiguousarray(np.pad(labels[head], 1))
+
+
 def load_head(path: Path | str, cache: Path | str | None = None) -> Head:
     """Read a label map, merge its labels to tissue classes, compute the distance to the brain.
 
@@ -130,21 +160,7 @@ def load_head(path: Path | str, cache: Path | str | None = None) -> Head:
         if kept.exists():
             with np.load(kept) as stored:
                 return _head(path, stored["classes"], stored["distance"], stored["centre"])
-    stored = read_file(path)
-    check_geometry(path, stored.affine, stored.voxel_size)
-    spacing = voxel_sizes(stored.affine)
-    if not np.allclose(spacing, 1, atol=0.05):
-        size = " x ".join(f"{length:.3g}" for length in spacing)
-        raise ValueError(f"{path}: label maps must be 1 mm isotropic, this one is {size} mm")
-    labels, _ = to_canonical(scaled(one_frame(path, stored.array, None), stored), stored.affine)
-    if not np.array_equal(labels, np.round(labels)) or labels.min() < 0 or labels.max() >= 1024:
-        raise ValueError(f"{path}: not a label map (labels must be integers from 0 to 1023)")
-    classes = class_lookup()[labels.astype(np.int64)]
-    white = np.argwhere(classes == tuple(CLASSES).index("white"))
-    if len(white) < 1000:
-        raise ValueError(f"{path}: no white matter labels (2 and 41) found")
-    head = ndimage.find_objects((classes > 0).astype(np.uint8))[0]
-    classes = np.ascontiguousarray(np.pad(classes[head], 1))
+    classes = class_lookup()[read_labels(path)]
     brain = brain_of(classes)
     distance = np.clip(np.round(signed_distance(brain) / DISTANCE_STEP), -127, 127).astype(np.int8)
     corners = np.argwhere(brain)

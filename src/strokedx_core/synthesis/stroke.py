@@ -136,6 +136,10 @@ class StrokeCase:
         One of `STAGES` of its kind.
     spacing : float
         Of the grid, mm.
+    place : Tensor, shape (3, x, y, z)
+        Where in the head's label map each voxel's tissue comes from, voxels.
+    mirrored : bool
+        Whether left and right of the head are exchanged.
     """
 
     image: Tensor
@@ -145,6 +149,8 @@ class StrokeCase:
     kind: str
     stage: str
     spacing: float
+    place: Tensor
+    mirrored: bool
 
 
 def _lookup(head: Head, to_mni: Tensor, place: Tensor, spacing: float) -> Anatomy:
@@ -320,7 +326,8 @@ def generate_case(
         "hemorrhagic": hemorrhagic,
     }
     target = torch.stack([marks[name] for name in LESION_TYPES]).float()
-    return StrokeCase(image, target, brain, sequences, kind, stage, spacing)
+    mirrored = float(torch.linalg.det(matrix)) < 0
+    return StrokeCase(image, target, brain, sequences, kind, stage, spacing, place, mirrored)
 
 
 def another_view(case: StrokeCase, rng: Generator) -> tuple[Tensor, Tensor]:

@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from strokedx_core.anatomy.regions import CHANNELS
 from strokedx_core.nets.unet3d import UNet3D
 from strokedx_core.synthesis.contrasts import CONTRASTS
 from strokedx_core.synthesis.head import HeadRecipe
@@ -24,7 +25,9 @@ from strokedx_core.synthesis.stroke import KINDS, StrokeRecipe
 from strokedx_core.tasks import MODALITIES
 
 __all__ = [
+    "CONFIGS",
     "RECIPES",
+    "AnatomyConfig",
     "ConfigError",
     "LesionConfig",
     "SkullStripConfig",
@@ -35,6 +38,7 @@ __all__ = [
 RECIPES = {
     "skull-strip": Path(__file__).parent / "recipes" / "skull_strip.toml",
     "lesion": Path(__file__).parent / "recipes" / "lesion.toml",
+    "anatomy": Path(__file__).parent / "recipes" / "anatomy.toml",
 }
 """Task → configuration with which the weights that ship are trained."""
 
@@ -275,7 +279,36 @@ class LesionConfig(TrainingConfig):
         return self
 
 
-CONFIGS: dict[str, type[TrainingConfig]] = {c.task: c for c in (SkullStripConfig, LesionConfig)}
+class AnatomyConfig(TrainingConfig):
+    """Everything that decides what `strokedx train anatomy` produces.
+
+    Attributes
+    ----------
+    validation_contrasts : tuple of str
+        Sequences that are validated.
+    """
+
+    network: NetworkConfig = NetworkConfig(in_channels=1, out_channels=CHANNELS)
+    validation_contrasts: tuple[str, ...] = Field(MODALITIES, min_length=1)
+
+    task = "anatomy"
+    channels = (1, CHANNELS)
+    generator_recipe = StrokeRecipe
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        sets = self.generator.get("sets", {})
+        if not sets or set(sets) - set(MODALITIES):
+            raise ValueError("generator.sets: single sequences are wanted, such as T1W = 1")
+        unknown = set(self.validation_contrasts) - set(MODALITIES)
+        if unknown:
+            raise ValueError(f"validation_contrasts: unknown {sorted(unknown)}")
+        return self
+
+
+CONFIGS: dict[str, type[TrainingConfig]] = {
+    config.task: config for config in (SkullStripConfig, LesionConfig, AnatomyConfig)
+}
 """Task → what its training is told."""
 
 

@@ -31,6 +31,13 @@ _WORDS = {
         "haemorrhage was ever seen, in training or validation: hemorrhagic masks are validated on "
         "simulated blood alone.",
     ),
+    "anatomy": (
+        "Structures, arterial territories and sides of the brain on any MR contrast",
+        "Where lesions lie in the brains of adults.",
+        "Trained on adult anatomy without tumours or surgery. Territories and lobes are those of "
+        "an arterial atlas of many people, laid over label maps by an affine and their own "
+        "structures: a person's own may differ by a centimetre.",
+    ),
 }
 """Task → title, use and limits for the card."""
 

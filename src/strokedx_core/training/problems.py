@@ -32,7 +32,14 @@ from strokedx_core.training.config import (
     TrainingConfig,
 )
 
-__all__ = ["LesionProblem", "Problem", "SkullStripProblem", "problem_of"]
+__all__ = [
+    "LesionProblem",
+    "Problem",
+    "SkullStripProblem",
+    "Trial",
+    "load_heads",
+    "number_seed",
+]
 
 
 class Trial(NamedTuple):
@@ -78,11 +85,12 @@ _POOL = 32
 """Cases of which views are shuffled together."""
 
 
-def _seed(config: TrainingConfig, number: int) -> int:
+def number_seed(config: TrainingConfig, number: int) -> int:
+    """Seed of image number `number` of a run."""
     return (config.seed << 40) + number
 
 
-def _heads(
+def load_heads(
     folder: Path, config: TrainingConfig, cache: Path, device: torch.device
 ) -> tuple[list[Head], list[Head]]:
     """Heads to train on and heads held out."""
@@ -133,12 +141,12 @@ class SkullStripProblem:
         device: torch.device,
     ) -> None:
         self.config: SkullStripConfig = config
-        self.heads, self.held_out = _heads(folders["head-labels"], config, cache, device)
+        self.heads, self.held_out = load_heads(folders["head-labels"], config, cache, device)
         self.dice = DiceLoss(sigmoid=True)
 
     def training(self, number: int, grid: GridConfig) -> tuple[Tensor, Tensor]:
         """Image and brain mask number `number`: shape (1, x, y, z)."""
-        seed = _seed(self.config, number)
+        seed = number_seed(self.config, number)
         rng = torch.Generator().manual_seed(seed)
         head = self.heads[int(torch.randint(len(self.heads), (), generator=rng))]
         sample = generate(head, seed, recipe=self.config.recipe(grid))
@@ -183,7 +191,7 @@ class LesionProblem:
         device: torch.device,
     ) -> None:
         self.config: LesionConfig = config
-        heads, held_out = _heads(folders["head-labels"], config, cache, device)
+        heads, held_out = load_heads(folders["head-labels"], config, cache, device)
         self.heads = [(head, head_to_mni(head)) for head in heads]
         self.held_out = [(head, head_to_mni(head)) for head in held_out]
         try:
@@ -212,11 +220,11 @@ class LesionProblem:
         """Image number `number`, shape (10, x, y, z), and its target, shape (3, x, y, z)."""
         # Cases come in pools; all views of a pool's cases are shuffled, and then the next pool's.
         pool, place = divmod(number, _POOL * self.config.views)
-        rng = torch.Generator().manual_seed(_seed(self.config, pool) + (1 << 38))
+        rng = torch.Generator().manual_seed(number_seed(self.config, pool) + (1 << 38))
         order = torch.randperm(_POOL * self.config.views, generator=rng)
         case = self._case(pool * _POOL + int(order[place]) % _POOL, grid)
         image, target = another_view(
-            case, torch.Generator().manual_seed(_seed(self.config, number))
+            case, torch.Generator().manual_seed(number_seed(self.config, number))
         )
         return self._input(image), target
 
@@ -226,7 +234,7 @@ class LesionProblem:
             self._cases.clear()
             self._pool = number // _POOL
         if (number, grid) not in self._cases:
-            seed = _seed(self.config, number)
+            seed = number_seed(self.config, number)
             rng = torch.Generator().manual_seed(seed)
             head, to_mni = self.heads[int(torch.randint(len(self.heads), (), generator=rng))]
             recipe = self.config.recipe(grid)
@@ -311,19 +319,3 @@ class LesionProblem:
                     title = f"{kind} {'+'.join(names)}"
                     shown = MODALITIES.index(names[0])
                     yield Trial(title, self._input(case.image), case.target, shown)
-
-
-def problem_of(
-    config: TrainingConfig, folders: Mapping[str, Path], cache: Path, device: torch.device
-) -> Problem:
-    """The problem a configuration is for.
-
-    Raises
-    ------
-    ConfigError
-        If a folder lacks what the configuration names.
-    """
-    if isinstance(config, LesionConfig):
-        return LesionProblem(config, folders, cache, device)
-    assert isinstance(config, SkullStripConfig)
-    return SkullStripProblem(config, folders, cache, device)

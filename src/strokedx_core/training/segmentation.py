@@ -10,7 +10,7 @@ Several processes (a GPU each where there are GPUs, gloo on CPUs):
         --head-labels DIR --config recipe.toml --out runs/skull-strip
 
 Without --config, the recipe of the weights that ship is used. Lesions: `--task lesion
---lesion-masks DIR` besides.
+--lesion-masks DIR` besides; anatomy: `--task anatomy --lesion-masks DIR --atlas FILE`.
 
 A run that was stopped, however abruptly, goes on from its last checkpoint when the same command is
 given again, and ends with the same weights as if it had never stopped: every image depends on the
@@ -47,8 +47,9 @@ from strokedx_core.training.config import (
     read_config,
 )
 from strokedx_core.training.export import export_run
-from strokedx_core.training.problems import Problem, problem_of
+from strokedx_core.training.problems import Problem
 from strokedx_core.training.run_log import Picture, RunLog
+from strokedx_core.training.tasks import FOLDERS, problem_of
 from strokedx_core.weights import WeightsError, load_network
 
 __all__ = ["train"]
@@ -158,7 +159,8 @@ def train(
     ----------
     config : TrainingConfig
     folders : mapping of str to Path
-        "head-labels": whole-head label maps; for lesions, "lesion-masks" too.
+        "head-labels": whole-head label maps; for lesions, "lesion-masks" too; for anatomy, both
+        and the file "atlas".
     out : Path
         Run folder: `last.pt` (everything needed to go on), `best.pt` (averaged weights with the
         best mean validation Dice), `epochs/` (averaged weights after each epoch), `metrics.csv`,
@@ -307,19 +309,19 @@ def train(
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry for `torchrun` and `python -m`."""
-    parser = argparse.ArgumentParser(description="Train skull stripping on generated heads.")
+    parser = argparse.ArgumentParser(description="Train a task's network on generated heads.")
     parser.add_argument("--task", choices=sorted(CONFIGS), default="skull-strip")
     parser.add_argument("--head-labels", type=Path, required=True)
     parser.add_argument("--lesion-masks", type=Path)
+    parser.add_argument("--atlas", type=Path)
     parser.add_argument("--config", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--quiet", action="store_true")
     options = parser.parse_args(arguments)
-    folders = {"head-labels": options.head_labels}
-    if options.task == "lesion":
-        if options.lesion_masks is None:
-            parser.error("--task lesion needs --lesion-masks")
-        folders["lesion-masks"] = options.lesion_masks
+    given = {name: getattr(options, name.replace("-", "_")) for name in FOLDERS[options.task]}
+    folders = {name: path for name, path in given.items() if path is not None}
+    for name in given.keys() - folders.keys():
+        parser.error(f"--task {options.task} needs --{name}")
     config = read_config(options.config or RECIPES[options.task], options.task)
     train(config, folders, options.out, quiet=options.quiet)
 
