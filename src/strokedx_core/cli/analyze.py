@@ -126,25 +126,17 @@ def _write(
     device: str,
 ) -> str:
     """All files; the caption of the case."""
-    from strokedx_core.anatomy.locate import locate
-    from strokedx_core.anatomy.midplane import midplane_of
-    from strokedx_core.captions.findings import measure_findings
-    from strokedx_core.volume import same_grid, write_mask, write_probability
+    from strokedx_core.captions.describe import describe_steps
+    from strokedx_core.inference.prediction import finish
+    from strokedx_core.volume import write_mask, write_probability
 
     first = result.volume
     folder.mkdir(parents=True, exist_ok=True)
     write_mask(result.brain, first, folder / BRAIN)
     write_mask(result.mask, first, folder / LESION)
     write_probability(result.probability, first, folder / PROBABILITY)
-    anatomy = None
-    if result.brain.any():
-        shown = [volume for volume in volumes.values() if same_grid(volume, first)]
-        anatomy = locate(shown, brain=result.brain, device=device)
-    found = measure_findings(
-        replace(first, data=result.mask),
-        {name: volume for name, volume in volumes.items() if name in ("DWI", "ADC", "FLAIR")},
-        anatomy=anatomy,
-        midplane=midplane_of(result.brain, first.affine),
+    found, _ = finish(
+        describe_steps(replace(first, data=result.mask), volumes, brain=result.brain, device=device)
     )
     captions = asked.captions(found)
     asked.write(folder / CAPTIONS, paths, result.flags, captions, found)

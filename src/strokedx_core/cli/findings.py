@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,11 +14,8 @@ from strokedx_core.cli.report import NOTICE, write_json
 from strokedx_core.cli.sequences import AdcOption, DwiOption, FlairOption
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from strokedx_core.anatomy.anatomy_map import AnatomyMap
     from strokedx_core.captions.facts import CaseFindings
-    from strokedx_core.volume import Flag, Volume
+    from strokedx_core.volume import Flag
 
 __all__ = [
     "AtlasOption",
@@ -93,8 +89,8 @@ class Inputs:
             If a file cannot be used, or files do not fit each other.
         """
         from strokedx_core.anatomy.atlas import AtlasError, read_atlas
-        from strokedx_core.anatomy.midplane import midplane_of
-        from strokedx_core.captions.findings import measure_findings
+        from strokedx_core.captions.describe import describe_steps
+        from strokedx_core.inference.prediction import finish
         from strokedx_core.volume import VolumeError, read_mask, read_volume, same_grid
 
         if (self.atlas is None) != (self.table is None):
@@ -106,53 +102,24 @@ class Inputs:
             )
         mask = read_mask(self.lesion)
         volumes = {modality: read_volume(path) for modality, path in self.images.items()}
-        brain, anatomy, flags = None, None, mask.flags
+        brain = None
         if self.brain is not None:
             inside = read_mask(self.brain)
             if not same_grid(inside, mask):
                 raise VolumeError(f"{self.brain}: not on the grid of {self.lesion}")
             brain = inside.data
-        if volumes and not self.in_mni:
-            on_grid = [v for v in volumes.values() if same_grid(v, mask)]
-            brain, anatomy, more = _look_at(on_grid or list(volumes.values())[:1], mask, brain)
-            flags += more
-        midplane = None
-        if brain is not None:
-            midplane = midplane_of(brain, mask.affine)
-        elif anatomy is not None:
-            midplane = anatomy.midplane
-        found = measure_findings(
+        steps = describe_steps(
             mask,
             volumes,
+            brain=brain,
             in_mni=self.in_mni,
             atlas=read_atlas(self.atlas, self.table) if self.atlas and self.table else None,
-            anatomy=anatomy,
-            midplane=midplane,
             hemorrhagic=None if self.blood is None else read_mask(self.blood),
         )
-        return found, flags
-
-
-def _look_at(
-    images: Sequence[Volume], mask: Volume, brain: np.ndarray | None
-) -> tuple[np.ndarray | None, AnatomyMap | None, tuple[Flag, ...]]:
-    """The brain on the mask's grid, and its parts, as images of one grid show them; None for what
-    they do not show."""
-    import_inference()
-    from strokedx_core.anatomy.locate import locate
-    from strokedx_core.inference.skull_strip import skull_strip
-    from strokedx_core.volume import same_grid
-
-    here = same_grid(images[0], mask)
-    inside = brain if here else None
-    flags: tuple[Flag, ...] = ()
-    if inside is None:
-        result = skull_strip(images[0])
-        inside, flags = result.mask, result.flags
-    if not inside.any():
-        return brain, None, flags
-    anatomy = locate(images, brain=inside)
-    return (inside if here else brain), anatomy, (*flags, *anatomy.flags)
+        if volumes:
+            import_inference()
+        found, flags = finish(steps)
+        return found, (*mask.flags, *flags)
 
 
 def command(
