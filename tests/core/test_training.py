@@ -27,8 +27,10 @@ from strokedx_core.training.config import (
     SkullStripConfig,
     read_config,
 )
+from strokedx_core.training.feeding import Images
 from strokedx_core.training.problems import SkullStripProblem
-from strokedx_core.training.segmentation import _Images, _learning_rate, train
+from strokedx_core.training.run_log import WAITING
+from strokedx_core.training.segmentation import _learning_rate, train
 from strokedx_core.volume import volume_from_array
 from strokedx_core.weights import load_network, read_card
 
@@ -40,7 +42,7 @@ def rows_of(run: Path) -> list[dict[str, str]]:
     with (run / "metrics.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     for row in rows:
-        del row["seconds a step"]
+        del row["seconds a step"], row[WAITING]
     return rows
 
 
@@ -143,8 +145,8 @@ def test_images_depend_on_their_number_alone(heads_folder: Path, tmp_path: Path)
     problem = SkullStripProblem(
         config, {"head-labels": heads_folder}, tmp_path, torch.device("cpu")
     )
-    whole = _Images(problem, range(20))
-    shares = _Images(problem, range(1, 20, 2))
+    whole = Images(problem, range(20))
+    shares = Images(problem, range(1, 20, 2))
     assert torch.equal(whole[7][0], shares[3][0])
     shapes = {tuple(whole[number][0].shape) for number in range(20)}
     assert shapes == {(1, 16, 16, 16), (1, 24, 16, 16)}

@@ -10,10 +10,12 @@ Tensors are (batch, channel, x, y, z) throughout.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 __all__ = ["UNet3D"]
 
@@ -53,6 +55,19 @@ def _conditioned(features: Tensor, there: Tensor, layers: Iterator[nn.Module]) -
     return torch.addcmul(shift, features, 1 + scale)
 
 
+@contextmanager
+def _statistics_kept(block: nn.Module) -> Iterator[None]:
+    """Running statistics of batch norm stay as they are: the same image is seen a second time."""
+    norms = [layer for layer in block.modules() if isinstance(layer, nn.BatchNorm3d)]
+    for layer in norms:
+        layer.track_running_stats = False
+    try:
+        yield
+    finally:
+        for layer in norms:
+            layer.track_running_stats = True
+
+
 class UNet3D(nn.Module):
     """Encoder and decoder with skip connections, of any depth and widths.
 
@@ -89,6 +104,13 @@ class UNet3D(nn.Module):
         image's channels are there at all, that is not 0 everywhere: one network then works
         differently on different sets of channels (conditional normalization, Dumoulin et al., "A
         learned representation for artistic style", ICLR 2017).
+
+    Attributes
+    ----------
+    checkpointing : bool
+        Whether training computes the blocks' features again on the way back rather than keep them:
+        the same gradients in less memory (Chen et al., "Training deep nets with sublinear memory
+        cost", 2016).
 
     Notes
     -----
@@ -146,6 +168,7 @@ class UNet3D(nn.Module):
         later = {"fine": fine, "plain": plain, "conditional": conditional}
         self.config |= {name: value for name, value in later.items() if value}
         self.divisor = stem_stride * 2 ** (len(widths) - 1)
+        self.checkpointing = False
 
         norms = ["none" if level < plain else norm for level in range(len(widths))]
         first = in_channels
@@ -218,20 +241,32 @@ class UNet3D(nn.Module):
         features = self.stem(image)
         skips = []
         for level, block in enumerate(self.encoder):
-            features = block(features)
+            features = self._through(block, features)
             if level:
                 features = _conditioned(features, there, conditions)
             skips.append(features)
             features = self.pool(features)
-        features = _conditioned(self.bottleneck(features), there, conditions)
+        features = _conditioned(self._through(self.bottleneck, features), there, conditions)
         for up, block, skip in zip(self.up, self.decoder, reversed(skips), strict=True):
-            features = block(torch.cat((skip, up(features)), dim=1))
+            features = self._through(block, torch.cat((skip, up(features)), dim=1))
             if skip is not skips[0]:
                 features = _conditioned(features, there, conditions)
         logits: Tensor = self.head(features)
         if self.fine is not None:
             logits = self.fine(torch.cat((image, logits), dim=1))
         return logits
+
+    def _through(self, block: nn.Module, features: Tensor) -> Tensor:
+        """What a block makes of features."""
+        if not (self.checkpointing and self.training and torch.is_grad_enabled()):
+            result: Tensor = block(features)
+            return result
+
+        def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+            return nullcontext(), _statistics_kept(block)
+
+        result = checkpoint(block, features, use_reentrant=False, context_fn=contexts)
+        return result
 
     @property
     def output(self) -> nn.Module:

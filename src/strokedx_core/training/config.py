@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import torch
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    TypeAdapter,
-    ValidationError,
-    model_validator,
-)
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from strokedx_core.anatomy.regions import CHANNELS
 from strokedx_core.nets.unet3d import UNet3D
@@ -23,16 +17,30 @@ from strokedx_core.synthesis.contrasts import CONTRASTS
 from strokedx_core.synthesis.head import HeadRecipe
 from strokedx_core.synthesis.stroke import KINDS, StrokeRecipe
 from strokedx_core.tasks import MODALITIES
+from strokedx_core.training.tables import (
+    ConfigError,
+    DataConfig,
+    GridConfig,
+    NetworkConfig,
+    RealConfig,
+    Strict,
+)
 
 __all__ = [
     "CONFIGS",
     "RECIPES",
     "AnatomyConfig",
     "ConfigError",
+    "DataConfig",
+    "GridConfig",
     "LesionConfig",
+    "NetworkConfig",
+    "RealConfig",
     "SkullStripConfig",
     "TrainingConfig",
+    "config_from",
     "read_config",
+    "read_toml",
 ]
 
 RECIPES = {
@@ -43,60 +51,7 @@ RECIPES = {
 """Task → configuration with which the weights that ship are trained."""
 
 
-class ConfigError(ValueError):
-    """A configuration file cannot be used; the message names the file, the key and the reason."""
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class NetworkConfig(_Strict):
-    """Arguments of `nets.unet3d.UNet3D`."""
-
-    in_channels: int = 1
-    out_channels: int = 1
-    widths: tuple[int, ...] = (16, 32, 64, 96, 128)
-    convs: int | tuple[int, ...] = 2
-    norm: Literal["instance", "batch"] = "instance"
-    stem_stride: int = 2
-    upsampling: Literal["transposed", "trilinear"] = "trilinear"
-    slope: float = 0.01
-    fine: int = 0
-    plain: int = 0
-    conditional: bool = False
-
-
-class GridConfig(_Strict):
-    """A grid on which the network is trained and later used.
-
-    Attributes
-    ----------
-    shape : three int
-        Voxels of the training images.
-    spacing : float
-        Isotropic spacing, mm.
-    share : float
-        Relative number of steps that train on this grid.
-    shift : float
-        How far the head may lie from the middle, mm.
-    """
-
-    shape: tuple[int, int, int] = (96, 96, 96)
-    spacing: float = Field(2.2, gt=0)
-    share: float = Field(1.0, gt=0)
-    shift: float = Field(20.0, ge=0)
-
-
-class DataConfig(_Strict):
-    """Label maps that are trained on, as the card will name them."""
-
-    name: str
-    licence: str
-    use: str = "anatomy that training images were generated from; no scan was trained on"
-
-
-class TrainingConfig(_Strict):
+class TrainingConfig(Strict):
     """What every training is told.
 
     Attributes
@@ -118,8 +73,19 @@ class TrainingConfig(_Strict):
         "auto" is bf16 where the device computes in it. A processor that only emulates it is twenty
         times slower than in float32.
     workers : int
-        Processes that make images while the network trains, on CPUs only. None is best where the
-        network keeps all cores busy itself.
+        Processes that make images while the network trains, on CPUs, and on GPUs where all images
+        are real. None is best where the network keeps all cores busy itself.
+    accumulate : int
+        Parts that a step's images are worked in, one after the other: each needs that much less
+        memory. Where the loss is a mean over images the step is the same; batch norm sees the
+        parts.
+    gradient_checkpointing : bool
+        Compute features again on the way back rather than keep them: about a third slower, and a
+        large network needs a fraction of the memory.
+    compile : bool
+        Let `torch.compile` translate the network, once a shape; worth it on a GPU.
+    loss : {"task", "bce"}
+        The task's own loss, or binary cross-entropy alone.
     start : path, optional
         Weights file to start from.
     validation : tuple of str
@@ -132,6 +98,8 @@ class TrainingConfig(_Strict):
         Fields of the task's generator recipe other than the grid.
     data : tuple of DataConfig
         What is trained on and under which licences, for the card.
+    real : RealConfig, optional
+        Cases of one's own that are trained on, alone or beside the generated ones.
     """
 
     seed: int = Field(0, ge=0, lt=2**20)
@@ -147,6 +115,10 @@ class TrainingConfig(_Strict):
     ema: float = Field(0.999, ge=0, lt=1)
     precision: Literal["auto", "bf16", "float32"] = "auto"
     workers: int = Field(0, ge=0)
+    accumulate: int = Field(1, gt=0)
+    gradient_checkpointing: bool = False
+    compile: bool = False
+    loss: Literal["task", "bce"] = "task"
     start: Path | None = None
     validation: tuple[str, ...] = Field(("seg_19", "seg_20"), min_length=1)
     validation_images: int = Field(2, gt=0)
@@ -154,6 +126,7 @@ class TrainingConfig(_Strict):
     grids: tuple[GridConfig, ...] = Field((GridConfig(),), min_length=1)
     generator: dict[str, Any] = Field(default_factory=dict)
     data: tuple[DataConfig, ...] = ()
+    real: RealConfig | None = None
 
     task: ClassVar[str]
     channels: ClassVar[tuple[int, int]]
@@ -173,10 +146,15 @@ class TrainingConfig(_Strict):
         unknown = set(self.generator.get("modalities", {})) - set(CONTRASTS)
         if unknown:
             raise ValueError(f"generator.modalities: unknown {sorted(unknown)}")
-        if (self.network.in_channels, self.network.out_channels) != self.channels:
+        if self.batch % self.accumulate:
+            raise ValueError(f"accumulate: batch ({self.batch}) must be a multiple of it")
+        if self.compile and self.gradient_checkpointing:
+            raise ValueError("compile, gradient_checkpointing: only one of the two can be used")
+        channels = (1, 1) if self.real is not None and self.real.alone else self.channels
+        if (self.network.in_channels, self.network.out_channels) != channels:
             raise ValueError(
-                f"network: {self.task} wants in_channels = {self.channels[0]} and "
-                f"out_channels = {self.channels[1]}"
+                f"network: {self.task} wants in_channels = {channels[0]} and "
+                f"out_channels = {channels[1]}"
             )
         with torch.device("meta"):
             try:
@@ -318,6 +296,20 @@ def _reasons(error: ValidationError) -> str:
     )
 
 
+def config_from(values: Mapping[str, Any], task: str, source: Path | str) -> TrainingConfig:
+    """A task's configuration from the values of a file.
+
+    Raises
+    ------
+    ConfigError
+        Naming `source` and every key that is wrong.
+    """
+    try:
+        return CONFIGS[task](**values)
+    except ValidationError as error:
+        raise ConfigError(f"{source}: {_reasons(error)}") from error
+
+
 def read_config(path: Path | str, task: str = "skull-strip") -> TrainingConfig:
     """Read and check a configuration file of a task.
 
@@ -326,14 +318,21 @@ def read_config(path: Path | str, task: str = "skull-strip") -> TrainingConfig:
     ConfigError
         Naming the file and every key that is wrong.
     """
-    path = Path(path)
+    return config_from(read_toml(path), task, path)
+
+
+def read_toml(path: Path | str) -> dict[str, Any]:
+    """Values of a TOML file.
+
+    Raises
+    ------
+    ConfigError
+        If there is none, naming the file.
+    """
     try:
-        with path.open("rb") as file:
-            values = tomllib.load(file)
-        return CONFIGS[task](**values)
+        with Path(path).open("rb") as file:
+            return tomllib.load(file)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not TOML: {error}") from error
-    except ValidationError as error:
-        raise ConfigError(f"{path}: {_reasons(error)}") from error

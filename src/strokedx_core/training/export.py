@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import torch
 from strokedx_core import __version__
 from strokedx_core.nets.unet3d import UNet3D
 from strokedx_core.training.checkpoint import load_checkpoint
+from strokedx_core.training.environment import commit
 from strokedx_core.weights import write_weights
 
 __all__ = ["export_run"]
@@ -44,20 +44,6 @@ _WORDS = {
 UNSTATED = {"name": "label maps of the person who trained", "licence": "not stated"}
 
 
-def _commit() -> str:
-    """The commit of the code that runs, where it runs from a checkout."""
-    here = Path(__file__)
-    # A folder that git knows may lie around an installed package and have nothing to do with it.
-    tracked = ["git", "-C", str(here.parent), "ls-files", "--error-unmatch", here.name]
-    describe = ["git", "-C", str(here.parent), "describe", "--always", "--dirty"]
-    try:
-        subprocess.run(tracked, capture_output=True, check=True, timeout=10)
-        done = subprocess.run(describe, capture_output=True, text=True, check=True, timeout=10)
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return done.stdout.strip()
-
-
 def _architecture(network: Mapping[str, Any]) -> dict[str, Any]:
     """A network's description as the network itself gives it, without what was left at nothing."""
     with torch.device("meta"):
@@ -70,8 +56,9 @@ def export_run(
     *,
     name: str | None = None,
     data: Sequence[Mapping[str, Any]] = (),
+    checkpoint: str = "best.pt",
 ) -> Path:
-    """Write the best averaged weights of a run, and their card.
+    """Write the best averaged weights of a run, or those of another checkpoint, and their card.
 
     Parameters
     ----------
@@ -84,19 +71,26 @@ def export_run(
     data : sequence of mapping, optional
         `name`, `licence` and `use` of the label maps trained on; the configuration's where not
         given.
+    checkpoint : str
+        File of averaged weights in the run folder.
 
     Returns
     -------
     Path
         `target`.
     """
-    best = load_checkpoint(run / "best.pt")
+    best = load_checkpoint(run / checkpoint)
     config = json.loads(best["config"])
     recipe = {key: value for key, value in config.items() if value is not None and key != "data"}
     if "start" in recipe:
         recipe["start"] = Path(recipe["start"]).name
     task = best.get("task", "skull-strip")
     title, use, limits = _WORDS[task]
+    held_out, unstated = "label maps", UNSTATED
+    if config.get("real"):
+        names = ", ".join(config["real"]["data_sets"])
+        held_out, unstated = "people", UNSTATED | {"name": f"cases of {names}"}
+        limits = f"Trained on cases of {names}; how well it does on other scanners is not known."
     card = {
         "name": name or target.stem,
         "task": task,
@@ -106,11 +100,11 @@ def export_run(
         "training": {
             "steps": best["step"],
             "program": f"strokedx {__version__}",
-            "commit": _commit(),
+            "commit": commit(),
             "recipe": recipe,
         },
-        "data": [dict(entry) for entry in data or config.get("data") or [UNSTATED]],
-        "results": {"validation Dice, held-out label maps, working grid": best["scores"]},
+        "data": [dict(entry) for entry in data or config.get("data") or [unstated]],
+        "results": {f"validation Dice, held-out {held_out}, working grid": best["scores"]},
         "use": {"intended": f"Research use only: not a medical device. {use}", "limits": limits},
     }
     write_weights(best["model"], card, target)

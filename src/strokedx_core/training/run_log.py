@@ -1,24 +1,33 @@
-"""What a training run leaves to look at: progress bar, metrics.csv, TensorBoard, slice pictures."""
+"""What a training run leaves to look at: progress bar, metrics.csv, curves, TensorBoard, slices."""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from strokedx_core.training.config import TrainingConfig
+from strokedx_core.training.environment import describe_environment
 from strokedx_core.volume import write_atomically
 
-__all__ = ["Picture", "RunLog", "draw_slices"]
+if TYPE_CHECKING:
+    from strokedx_core.training.validation import Validation
+
+__all__ = ["WAITING", "Picture", "RunLog", "draw_curves", "draw_slices", "read_metrics"]
 
 Picture = tuple[str, Tensor, Tensor, Tensor]
 """Title, image, target and logits, each of shape (x, y, z)."""
 
+WAITING = "share of time waiting for data"
+"""Column of metrics.csv."""
+
 
 class RunLog:
-    """Progress bar, metrics.csv, TensorBoard events and slice pictures of one run.
+    """Progress bar, metrics.csv, curves, TensorBoard events and slice pictures of one run.
 
     Parameters
     ----------
@@ -49,11 +58,14 @@ class RunLog:
         for folder in ("epochs", "slices"):
             (out / folder).mkdir(exist_ok=True)
         write_atomically(out / "config.json", [config.model_dump_json(indent=2).encode()])
+        environment = json.dumps(describe_environment(), indent=2)
+        write_atomically(out / "environment.json", [environment.encode()])
         self.events = SummaryWriter(str(out), purge_step=step + 1)
         self.table = out / "metrics.csv"
-        self._write([row for row in self._rows() if int(row["step"]) <= step])
+        self._write([row for row in read_metrics(out) if int(row["step"]) <= step])
         self.losses = losses
         self.seconds: list[float] = []
+        self.waited: list[float] = []
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -65,12 +77,6 @@ class RunLog:
         self.task = self.bar.add_task("training", total=config.steps, completed=step, note="")
         self.bar.start()
 
-    def _rows(self) -> list[dict[str, str]]:
-        if not self.table.exists():
-            return []
-        with self.table.open(newline="") as file:
-            return list(csv.DictReader(file))
-
     def _write(self, rows: list[dict[str, str]]) -> None:
         text = io.StringIO(newline="")
         if rows:
@@ -79,36 +85,72 @@ class RunLog:
             writer.writerows(rows)
         write_atomically(self.table, [text.getvalue().encode()])
 
-    def step(self, step: int, loss: float, rate: float, seconds: float) -> None:
-        """Note one optimizer step."""
+    def step(self, step: int, loss: float, rate: float, seconds: float, waited: float) -> None:
+        """Note one optimizer step, and how long of it went by waiting for data."""
         self.losses.append(loss)
         self.seconds.append(seconds)
+        self.waited.append(waited)
         if step % 10 == 0:
             self.events.add_scalar("loss", loss, step)
             self.events.add_scalar("learning rate", rate, step)
         self.bar.update(self.task, completed=step, note=f"loss {loss:.4f}")
 
-    def epoch(self, step: int, scores: dict[str, float], pictures: list[Picture]) -> None:
-        """Note the end of an epoch: a row in the table, Dice curves, slices, a line in words."""
+    def epoch(self, step: int, found: Validation) -> None:
+        """Note the end of an epoch: a row in the table, curves, slices, a line in words."""
         loss = sum(self.losses) / len(self.losses)
         seconds = sum(self.seconds) / len(self.seconds)
-        self.losses, self.seconds = [], []
         row = {"step": str(step), "loss": f"{loss:.5g}", "seconds a step": f"{seconds:.3g}"}
+        row[WAITING] = f"{sum(self.waited) / sum(self.seconds):.3f}"
+        self.losses, self.seconds, self.waited = [], [], []
+        scores = found.scores
+        row["accuracy"] = f"{found.accuracy:.6f}"
         row |= {f"Dice {name}": f"{value:.5g}" for name, value in scores.items()}
-        self._write([*self._rows(), row])
+        self._write([*read_metrics(self.out), row])
+        self.events.add_scalar("accuracy", found.accuracy, step)
         for name, value in scores.items():
             self.events.add_scalar(f"Dice/{name}", value, step)
         self.events.flush()
-        draw_slices(pictures, self.out / "slices" / f"step_{step:06d}.png")
+        draw_slices(found.pictures, self.out / "slices" / f"step_{step:06d}.png")
+        draw_curves(read_metrics(self.out), self.out / "curves.png")
         self.bar.console.print(
-            f"step {step}: loss {loss:.4f}, validation Dice mean {scores['mean']:.4f}, "
-            f"worst {scores['worst']:.4f}, {seconds:.2f} s a step"
+            f"step {step}: loss {loss:.4f}, accuracy {100 * found.accuracy:.2f} %, validation Dice "
+            f"mean {scores['mean']:.4f}, worst {scores['worst']:.4f}, {seconds:.2f} s a step"
         )
 
     def close(self) -> None:
         """Stop the progress bar and finish the TensorBoard file."""
         self.bar.stop()
         self.events.close()
+
+
+def read_metrics(run: Path) -> list[dict[str, str]]:
+    """Rows of a run's metrics.csv; none where there is no such file."""
+    table = run / "metrics.csv"
+    if not table.exists():
+        return []
+    with table.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def draw_curves(rows: list[dict[str, str]], path: Path) -> None:
+    """Loss on the left, every Dice on the right, over steps."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2)
+    steps = [int(row["step"]) for row in rows]
+    left.plot(steps, [float(row["loss"]) for row in rows], marker="o")
+    left.set(xlabel="step", ylabel="loss", yscale="log")
+    for name in rows[-1]:
+        if name.startswith("Dice "):
+            values = [float(row.get(name) or "nan") for row in rows]
+            thick = 2.5 if name == "Dice mean" else 1
+            right.plot(steps, values, marker="o", linewidth=thick, label=name.split(" ", 1)[1])
+    right.set(xlabel="step", ylabel="validation Dice", ylim=(0, 1))
+    right.legend(fontsize=7)
+    figure.savefig(path, dpi=80)
 
 
 def draw_slices(pictures: list[Picture], path: Path) -> None:

@@ -21,60 +21,40 @@ a GPU adds up gradients in an order of its own each time.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader, Dataset
 
-from strokedx_core.inference.devices import autocast_dtype
-from strokedx_core.nets.unet3d import UNet3D
-from strokedx_core.training.checkpoint import load_checkpoint, save_checkpoint
+from strokedx_core.training.checkpoint import (
+    load_checkpoint,
+    same_settings,
+    save_checkpoint,
+    settings_text,
+)
 from strokedx_core.training.config import (
     CONFIGS,
     RECIPES,
     ConfigError,
-    GridConfig,
     TrainingConfig,
     read_config,
 )
 from strokedx_core.training.export import export_run
+from strokedx_core.training.failures import check_loss, memory_advice
+from strokedx_core.training.feeding import batches, drawn
+from strokedx_core.training.network import autocast, begin, device_of, make_network
 from strokedx_core.training.problems import Problem
-from strokedx_core.training.run_log import Picture, RunLog
+from strokedx_core.training.run_log import RunLog
 from strokedx_core.training.tasks import FOLDERS, problem_of
-from strokedx_core.weights import WeightsError, load_network
+from strokedx_core.training.validation import validate
 
 __all__ = ["train"]
-
-
-class _Images(Dataset[tuple[Tensor, Tensor]]):
-    """Training images by number: image n is the same whoever asks for it, and when."""
-
-    def __init__(self, problem: Problem, numbers: range) -> None:
-        self.problem, self.numbers = problem, numbers
-
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-    def __getitem__(self, item: int) -> tuple[Tensor, Tensor]:
-        number = self.numbers[item]
-        # One grid a step, so that the images of a batch can be stacked.
-        grid = _grid_of_step(self.problem.config, number // self.problem.config.batch)
-        return self.problem.training(number, grid)
-
-
-def _grid_of_step(config: TrainingConfig, step: int) -> GridConfig:
-    shares = torch.tensor([grid.share for grid in config.grids])
-    rng = torch.Generator().manual_seed((config.seed << 40) + (1 << 39) + step)
-    return config.grids[int(torch.multinomial(shares, 1, generator=rng))]
 
 
 def _learning_rate(config: TrainingConfig, step: int) -> float:
@@ -93,63 +73,6 @@ def _follow(average: torch.nn.Module, model: torch.nn.Module, decay: float) -> N
             mean.copy_(value)
 
 
-def _validate(
-    model: torch.nn.Module, problem: Problem, device: torch.device
-) -> tuple[dict[str, float], list[Picture]]:
-    """Dice by title on validation images, and the images to look at."""
-    config = problem.config
-    scores: dict[str, list[float]] = {}
-    pictures = []
-    model.eval()
-    for grid in config.grids:
-        for trial in problem.trials(grid):
-            with torch.no_grad(), _autocast(config, device):
-                logits = model(trial.image[None])[0].float()
-            found, truth = logits > 0, trial.target > 0.5
-            total = int(found.sum() + truth.sum())
-            dice = 2 * int((found & truth).sum()) / total if total else 1.0
-            if trial.title not in scores:
-                title = f"{trial.title}, Dice {dice:.3f}"
-                image = trial.image[trial.shown]
-                pictures.append((title, image, trial.target[0], logits[0]))
-            scores.setdefault(trial.title, []).append(dice)
-    model.train()
-    every = [dice for values in scores.values() for dice in values]
-    summary = {name: sum(values) / len(values) for name, values in scores.items()}
-    return {"mean": sum(every) / len(every), "worst": min(every)} | summary, pictures
-
-
-def _autocast(config: TrainingConfig, device: torch.device) -> torch.autocast:
-    enabled = config.precision == "bf16"
-    if config.precision == "auto":
-        enabled = autocast_dtype(device) == torch.bfloat16
-    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
-
-
-def _device(rank: int) -> torch.device:
-    if torch.cuda.is_available():
-        return torch.device("cuda", rank % torch.cuda.device_count())
-    return torch.device("cpu")
-
-
-def _network(config: TrainingConfig, device: torch.device) -> UNet3D:
-    network = UNet3D(**config.network.model_dump()).to(device)
-    # A second call, because the overloads of `to` do not name both.
-    network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    return network
-
-
-def _start_from(model: UNet3D, other: UNet3D) -> None:
-    """Take over other weights; layers that are not alike in both stay new."""
-    free = {"in_channels": 0, "out_channels": 0, "fine": 0, "plain": 0, "conditional": 0}
-    if model.config | free != other.config | free:
-        raise ConfigError("start: the network is built differently")
-    mine = model.state_dict()
-    theirs = other.state_dict().items()
-    fitting = {k: v for k, v in theirs if k in mine and v.shape == mine[k].shape}
-    model.load_state_dict(mine | fitting)
-
-
 def train(
     config: TrainingConfig, folders: Mapping[str, Path], out: Path, *, quiet: bool = False
 ) -> Path:
@@ -160,12 +83,14 @@ def train(
     config : TrainingConfig
     folders : mapping of str to Path
         "head-labels": whole-head label maps; for lesions, "lesion-masks" too; for anatomy, both
-        and the file "atlas".
+        and the file "atlas". The folder of each data set in `config.real`, by its name; where all
+        images are real, those alone.
     out : Path
         Run folder: `last.pt` (everything needed to go on), `best.pt` (averaged weights with the
-        best mean validation Dice), `epochs/` (averaged weights after each epoch), `metrics.csv`,
-        `slices/`, TensorBoard events, `config.json`; at the end the best weights,
-        `weights.safetensors`, and their card, `weights.toml`.
+        best mean validation Dice), `epochs/` (averaged weights after each epoch), `metrics.csv`
+        and `curves.png`, `slices/`, TensorBoard events, `config.json`, `environment.json`; at the
+        end the best and the last weights, `weights.safetensors` and `weights_last.safetensors`,
+        and their cards.
     quiet : bool
         No progress bar.
 
@@ -180,14 +105,23 @@ def train(
         If a folder lacks what is needed or holds something else, the weights to start from do not
         fit, or the run folder belongs to another configuration.
     FloatingPointError
-        If the loss is no longer a number.
+        If the loss is no longer a number; the batch is kept in the run folder.
+    BadCases
+        If more real cases cannot be read than `config.real` lets pass.
+    OutOfMemory
+        Naming the setting to lower.
+    OSError
+        If a checkpoint cannot be written; the one before it stays whole.
     """
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    device = _device(int(os.environ.get("LOCAL_RANK", 0)))
+    device = device_of(int(os.environ.get("LOCAL_RANK", 0)))
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    if config.batch % world:
-        raise ConfigError(f"batch ({config.batch}) must be a multiple of the {world} processes")
+    if config.batch % (world * config.accumulate):
+        raise ConfigError(
+            f"batch ({config.batch}) must be a multiple of the {world} processes"
+            + (f" times accumulate ({config.accumulate})" if config.accumulate > 1 else "")
+        )
     if world > 1 and not dist.is_initialized():
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     main = rank == 0
@@ -201,89 +135,77 @@ def train(
         problem = problem_of(config, folders, out / "cache", device)
 
     torch.manual_seed(config.seed)
-    model, average = _network(config, device), _network(config, device)
+    model, average = make_network(config, device), make_network(config, device)
     optimizer = torch.optim.AdamW(
         model.parameters(), config.learning_rate, weight_decay=config.weight_decay
     )
     step, best, losses = 0, -1.0, []
-    last = out / "last.pt"
-    settings = config.model_dump(mode="json", exclude={"workers"})
+    last, settings = out / "last.pt", settings_text(config)
     if last.exists():
         state = load_checkpoint(last)
-        if json.loads(state["config"]) != settings:
+        if not same_settings(config, state["config"]):
             raise ConfigError(f"{out}: holds a run with another configuration; name another folder")
         model.load_state_dict(state["model"])
         average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
         step, best, losses = state["step"], state["best"], state["losses"]
     else:
-        # A new network begins with how often a voxel is marked, and need not learn that first
-        # (Lin et al., "Focal loss for dense object detection", ICCV 2017).
-        odds = math.log(problem.share / (1 - problem.share))
-        torch.nn.init.constant_(model.output.bias, odds)  # type: ignore[arg-type]
-        if config.start is not None:
-            try:
-                _start_from(model, load_network(config.start))
-            except (WeightsError, RuntimeError) as error:
-                raise ConfigError(f"start: {error}") from error
+        begin(model, config, problem.share)
         average.load_state_dict(model.state_dict())
-    wrapped = DistributedDataParallel(model) if world > 1 else model
+    shared = DistributedDataParallel(model) if world > 1 else None
+    network = torch.compile(shared or model) if config.compile else shared or model
 
-    share = config.batch // world
-    numbers = range(step * config.batch, config.steps * config.batch)
-    # Consecutive images of a step go to consecutive processes: the global batch is the same for
-    # any number of them.
-    mine = range(numbers.start + rank, numbers.stop, world)
-    workers = 0 if device.type == "cuda" else config.workers
-    batches: Iterator[Any] = iter(
-        DataLoader(
-            _Images(problem, mine),
-            batch_size=share,
-            num_workers=workers,
-            prefetch_factor=4 if workers else None,
-            multiprocessing_context="fork" if workers else None,
-        )
-    )
+    feed = batches(problem, step, rank, world, device)
     log = RunLog(out, config, step, losses, quiet) if main else None
     try:
-        begin = time.perf_counter()
+        start = time.perf_counter()
         while step < config.steps:
-            image, target = (tensor.to(device) for tensor in next(batches))
+            rate, loss_of_step, waited = _learning_rate(config, step), 0.0, 0.0
             for group in optimizer.param_groups:
-                group["lr"] = _learning_rate(config, step)
-            with _autocast(config, device):
-                drawn = range(step * config.batch + rank, (step + 1) * config.batch, world)
-                image = problem.prompt(model, image, target, drawn)
-                logits = wrapped(image.contiguous(memory_format=torch.channels_last_3d))
-            loss = problem.loss(logits.float(), target)
-            if not math.isfinite(loss.item()):
-                raise FloatingPointError(
-                    f"loss is {loss.item()} at step {step}; lower learning_rate or use float32"
-                )
+                group["lr"] = rate
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            for part in range(config.accumulate):
+                asked = time.perf_counter()
+                image, target = next(feed)
+                waited += time.perf_counter() - asked
+                numbers = drawn(config, step, part, rank, world)
+                alone = shared is not None and part < config.accumulate - 1
+                with (
+                    memory_advice(config, world),
+                    # Processes add up their gradients after the last part.
+                    shared.no_sync() if shared is not None and alone else nullcontext(),
+                ):
+                    with autocast(config, device):
+                        image = problem.prompt(model, image, target, numbers)
+                        logits = network(image.contiguous(memory_format=torch.channels_last_3d))
+                    loss = problem.loss(logits.float(), target)
+                    kept = out / f"not_a_number_{rank}.pt"
+                    check_loss(loss, image, target, numbers, step, kept)
+                    (loss / config.accumulate).backward()
+                loss_of_step += loss.item() / config.accumulate
             torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
             optimizer.step()
             _follow(average, model, min(config.ema, (1 + step) / (10 + step)))
             step += 1
             if log is None:
                 continue
-            seconds, begin = time.perf_counter() - begin, time.perf_counter()
-            log.step(step, loss.item(), _learning_rate(config, step - 1), seconds)
+            seconds, start = time.perf_counter() - start, time.perf_counter()
+            log.step(step, loss_of_step, rate, seconds, waited)
             end_of_epoch = step % config.steps_per_epoch == 0 or step == config.steps
             if end_of_epoch:
-                scores, pictures = _validate(average, problem, device)
-                log.epoch(step, scores, pictures)
+                with memory_advice(config, world):
+                    found = validate(average, problem, device)
+                log.epoch(step, found)
                 weights = {
                     "model": average.state_dict(),
                     "step": step,
-                    "scores": scores,
+                    "scores": found.scores,
                     "task": config.task,
-                    "config": json.dumps(settings),
+                    "config": settings,
                 }
                 save_checkpoint(weights, out / "epochs" / f"step_{step:06d}.pt")
-                if scores["mean"] > best:
-                    best = scores["mean"]
+                if found.scores["mean"] > best:
+                    best = found.scores["mean"]
                     save_checkpoint(weights, out / "best.pt")
             if end_of_epoch or step % config.checkpoint_every == 0:
                 state = {
@@ -293,7 +215,7 @@ def train(
                     "step": step,
                     "best": best,
                     "losses": log.losses,
-                    "config": json.dumps(settings),
+                    "config": settings,
                 }
                 save_checkpoint(state, last)
     finally:
@@ -301,6 +223,12 @@ def train(
             log.close()
     if main:
         export_run(out, out / "weights.safetensors", name=out.resolve().name)
+        export_run(
+            out,
+            out / "weights_last.safetensors",
+            name=f"{out.resolve().name}_last",
+            checkpoint=f"epochs/step_{config.steps:06d}.pt",
+        )
     if world > 1:
         dist.barrier()
         dist.destroy_process_group()

@@ -1,0 +1,76 @@
+"""The network that is trained: where it runs, in which precision, and what it starts from."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from strokedx_core.inference.devices import autocast_dtype
+from strokedx_core.nets.unet3d import UNet3D
+from strokedx_core.training.config import ConfigError, TrainingConfig
+from strokedx_core.weights import WeightsError, load_network
+
+__all__ = ["autocast", "begin", "device_of", "make_network"]
+
+
+def device_of(rank: int) -> torch.device:
+    """Where process number `rank` of a machine computes."""
+    if torch.cuda.is_available():
+        return torch.device("cuda", rank % torch.cuda.device_count())
+    return torch.device("cpu")
+
+
+def autocast(config: TrainingConfig, device: torch.device) -> torch.autocast:
+    """The precision that a configuration asks for."""
+    enabled = config.precision == "bf16"
+    if config.precision == "auto":
+        enabled = autocast_dtype(device) == torch.bfloat16
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
+
+
+def make_network(config: TrainingConfig, device: torch.device) -> UNet3D:
+    """A new network of random weights."""
+    network = UNet3D(**config.network.model_dump()).to(device)
+    network.checkpointing = config.gradient_checkpointing
+    # A second call, because the overloads of `to` do not name both.
+    network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    return network
+
+
+def begin(model: UNet3D, config: TrainingConfig, share: float) -> None:
+    """Make a new network ready for its first step.
+
+    Parameters
+    ----------
+    model : UNet3D
+    config : TrainingConfig
+        Whose `start` names weights to take over.
+    share : float
+        About how many voxels are marked. A new network begins with how often that is, and need not
+        learn it first (Lin et al., "Focal loss for dense object detection", ICCV 2017).
+
+    Raises
+    ------
+    ConfigError
+        If the weights to start from cannot be used.
+    """
+    odds = math.log(share / (1 - share))
+    torch.nn.init.constant_(model.output.bias, odds)  # type: ignore[arg-type]
+    if config.start is None:
+        return
+    try:
+        _start_from(model, load_network(config.start))
+    except (WeightsError, RuntimeError) as error:
+        raise ConfigError(f"start: {error}") from error
+
+
+def _start_from(model: UNet3D, other: UNet3D) -> None:
+    """Take over other weights; layers that are not alike in both stay new."""
+    free = {"in_channels": 0, "out_channels": 0, "fine": 0, "plain": 0, "conditional": 0}
+    if model.config | free != other.config | free:
+        raise ConfigError("start: the network is built differently")
+    mine = model.state_dict()
+    theirs = other.state_dict().items()
+    fitting = {k: v for k, v in theirs if k in mine and v.shape == mine[k].shape}
+    model.load_state_dict(mine | fitting)
