@@ -46,7 +46,7 @@ def test_the_link_at_the_top_of_the_repository_is_the_manifest() -> None:
 
 def test_menus_are_such_as_napari_lets_plugins_add_to(manifest: PluginManifest) -> None:
     menus = set(manifest.contributions.menus)
-    assert menus == {"napari/layers/segment"}
+    assert menus == {"napari/layers/annotate", "napari/layers/segment"}
     assert menus <= {str(menu) for menu in MenuId.contributables()}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from napari.layers import Image
+from napari.layers import Image, Labels
 from qtpy.QtCore import QSize, Qt, Signal
 from qtpy.QtWidgets import (
     QComboBox,
@@ -23,6 +23,8 @@ from qtpy.QtWidgets import (
 from napari_strokedx.grids import ASSUMED_ORIENTATION, ORIENTATIONS, grid_of, named_orientation
 from napari_strokedx.results import is_result
 from napari_strokedx.settings import preferred_device
+from strokedx_core.tasks import TASKS
+from strokedx_core.weights import available
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -110,6 +112,35 @@ class DeviceBox(ChoiceBox):
         self.setItemText(self.findData("auto"), f"{_DEVICES['auto']} ({device_text(found[0])})")
 
 
+class ModelBox(ChoiceBox):
+    """Which weights are used: those that ship, and what `strokedx weights install` put beside them.
+
+    Parameters
+    ----------
+    task : str
+        Name of a task of `strokedx_core.tasks`.
+    """
+
+    def __init__(self, task: str) -> None:
+        super().__init__("Weights of the network; `strokedx weights install` adds your own.")
+        self.task = task
+        self.follow()
+
+    def follow(self) -> None:
+        """Offer what there is now; the choice stays where it can."""
+        chosen, default = self.currentData(), TASKS[self.task].default_weights
+        others = [name for name in available(self.task) if name != default]
+        silent = self.blockSignals(True)
+        self.clear()
+        self.addItem(f"{default} (ships)", default)
+        for name in others:
+            self.addItem(name, name)
+        self.choose(chosen)
+        self.blockSignals(silent)
+        if chosen is not None and self.currentData() != chosen:
+            self.currentIndexChanged.emit(self.currentIndex())
+
+
 class OrientationBox(ChoiceBox):
     """Where the axes of a layer point that did not come with its true geometry."""
 
@@ -154,9 +185,16 @@ def sentence(text: str) -> str:
 
 
 class LayerBox(ChoiceBox):
-    """The image layers of a viewer, with the one that is selected in the layer list chosen.
+    """The layers of one kind in a viewer, with the one that is selected in the layer list chosen.
 
-    Results of StrokeDx can be chosen too, but only by hand: a second run goes to the same scan.
+    Of images, results of StrokeDx can be chosen too, but only by hand: a second run goes to the
+    same scan.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    tip : str
+    kind : {Image, Labels}
 
     Signals
     -------
@@ -166,10 +204,10 @@ class LayerBox(ChoiceBox):
 
     chosen = Signal()
 
-    def __init__(self, viewer: ViewerModel, tip: str) -> None:
+    def __init__(self, viewer: ViewerModel, tip: str, kind: type[Image | Labels] = Image) -> None:
         super().__init__(tip)
-        self._viewer = viewer
-        self._last: Image | None = None
+        self._viewer, self._kind = viewer, kind
+        self._last: Any = None
         self.currentIndexChanged.connect(self._on_index)
 
     def follow(self) -> None:
@@ -198,8 +236,8 @@ class LayerBox(ChoiceBox):
         self._last = None
         self.blockSignals(False)
 
-    def layer(self) -> Image | None:
-        """Return the chosen layer."""
+    def layer(self) -> Any:
+        """Return the chosen layer, or None where there is none."""
         return self.currentData()
 
     def refresh(self, event: Any = None) -> None:
@@ -207,7 +245,7 @@ class LayerBox(ChoiceBox):
         self.blockSignals(True)
         self.clear()
         for layer in reversed(self._viewer.layers):
-            if isinstance(layer, Image):
+            if isinstance(layer, self._kind):
                 self.addItem(layer.name, layer)
         self.choose(self._last)
         self.blockSignals(False)
@@ -230,7 +268,7 @@ class LayerBox(ChoiceBox):
 
     def _on_active(self, event: Any = None) -> None:
         active = self._viewer.layers.selection.active
-        if isinstance(active, Image) and not is_result(active):
+        if isinstance(active, self._kind) and not (self._kind is Image and is_result(active)):
             self.choose(active)
 
 

@@ -117,6 +117,25 @@ class Wording:
         text = line.format(number=lesion.number, parts=self._joined(parts))
         return Caption(text, tuple(parts))
 
+    def label(self, lesion: LesionFindings) -> Caption:
+        """A few words beside a lesion: number, size, and the part it mostly lies in."""
+        at, found = f"lesions.{lesion.number}.", lesion.findings
+        volume = found["volume"].value
+        template = "small_volume" if volume < LEAST_ML else "volume"
+        parts = [Statement(self._part(template, volume=self._volume(volume)), (f"{at}volume",))]
+        for name, words in (("lobes", "lobe"), ("arteries", "artery")):
+            if found[name].known and found[name].value:
+                share = found[name].value[0]
+                place = self._say[words].get(share["part"], {}).get(share["side"])
+                if place:
+                    parts.append(Statement(place, (f"{at}{name}",)))
+                    break
+        else:
+            if found["side"].known:
+                parts.append(Statement(self._say["side"][found["side"].value], (f"{at}side",)))
+        line = self._say["lesion"]["line"]
+        return Caption(line.format(number=lesion.number, parts=self._joined(parts)), tuple(parts))
+
     def slice(self, one: SliceFindings) -> Caption:
         """One sentence on a slice."""
         at, say, found = f"slices.{one.index}.", self._say["slice"], one.findings
