@@ -33,6 +33,8 @@ class Request:
     lesion_type, device : str
     skull_strip : bool
     threshold : float
+    weights : str or None
+        Name of weights; those that ship where not given.
     b_value : float
         Of the DWI, in s/mm²; 0 where it is not known. Where it is, the ADC is computed with B0.
     start : Source or None
@@ -46,6 +48,7 @@ class Request:
     device: str
     skull_strip: bool
     threshold: float = 0.5
+    weights: str | None = None
     b_value: float = 0
     start: Source | None = None
     brain: np.ndarray | None = None
@@ -59,7 +62,7 @@ class Request:
     def key(self) -> tuple[object, ...]:
         """What two requests have in common that want the same found in the same."""
         layers = tuple((name, source.unique_id) for name, source in self.sources.items())
-        return layers, self.lesion_type, self.skull_strip, self.b_value
+        return layers, self.lesion_type, self.skull_strip, self.b_value, self.weights
 
     @property
     def scan_key(self) -> tuple[object, ...]:
@@ -165,6 +168,7 @@ def find_lesions(request: Request) -> Generator[Step | Progress, None, Case]:
         lesion_type=request.lesion_type,
         device=request.device,
         threshold=request.threshold,
+        weights=request.weights,
         skull_strip=request.skull_strip,
         start=None if start is None else grid.to_native(start),
         brain=request.brain,

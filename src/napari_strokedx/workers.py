@@ -102,6 +102,7 @@ def start_skull_strip(
     source: Source,
     *,
     device: str,
+    weights: str | None,
     yielded: Callable[[Step | Progress], None],
     returned: Callable[[Outcome | Failure], None],
     finished: Callable[[], None],
@@ -114,12 +115,14 @@ def start_skull_strip(
         Of `layer_source`.
     device : str
         auto, cuda, mps or cpu.
+    weights : str or None
+        Name of weights; those that ship where not given.
     yielded, returned, finished : callable
         Called on the main thread, if they are methods of a widget: for each step; with the outcome,
         unless cancelled; and at the end in any case.
     """
     return start_job(
-        lambda: _skull_strip(source, device),
+        lambda: _skull_strip(source, device, weights),
         yielded=yielded,
         returned=returned,
         finished=finished,
@@ -142,7 +145,9 @@ def start_job(
     return job
 
 
-def _skull_strip(source: Source, device: str) -> Generator[Step | Progress, None, Outcome]:
+def _skull_strip(
+    source: Source, device: str, weights: str | None
+) -> Generator[Step | Progress, None, Outcome]:
     yield Step(0, 0, "loading PyTorch")
     from strokedx_core.inference.skull_strip import skull_strip_steps
 
@@ -151,7 +156,7 @@ def _skull_strip(source: Source, device: str) -> Generator[Step | Progress, None
     # Read once where it is lazy.
     source = replace(source, array=np.asarray(source.array))
     volume = source.volume()
-    result: SkullStripResult = yield from skull_strip_steps(volume, device=device)
+    result: SkullStripResult = yield from skull_strip_steps(volume, device=device, weights=weights)
     seconds = perf_counter() - start
     yield Step(1, 1, "making layers")
     mask = np.ascontiguousarray(source.grid.to_layer(result.mask))

@@ -24,6 +24,7 @@ from napari_strokedx.widgets.lesion_table import LesionTable, jump_to
 from napari_strokedx.widgets.parts import (
     NO_IMAGE,
     ChoiceBox,
+    ModelBox,
     OrientationBox,
     ScrolledColumn,
     counted,
@@ -97,11 +98,13 @@ class LesionWidget(RunWidget):
         self.b_box.setToolTip(
             "Of the DWI; an ADC map is computed from it and B0 where it is known."
         )
+        self.model_box = ModelBox("lesion")
         rows: tuple[tuple[str, QWidget], ...] = (
             ("Ax&es point to", self.orientation_box),
             ("&b-value", self.b_box),
             ("&Lesion type", self.type_box),
             ("&Skull strip", self.strip_box),
+            ("&Model", self.model_box),
             ("De&vice", self.device_box),
         )
         for text, box in rows:
@@ -112,6 +115,7 @@ class LesionWidget(RunWidget):
         self.rows.changed.connect(self._on_inputs)
         self.type_box.currentIndexChanged.connect(self._on_inputs)
         self.strip_box.toggled.connect(self._on_inputs)
+        self.model_box.currentIndexChanged.connect(self._on_inputs)
         self.b_box.valueChanged.connect(self._on_inputs)
         self.threshold.moved.connect(self._move_threshold)
         self.table.chosen.connect(self._on_row)
@@ -135,6 +139,7 @@ class LesionWidget(RunWidget):
     # The viewer's layers
 
     def _follow(self) -> None:
+        self._offer_models()
         self._viewer.layers.events.removed.connect(self._on_removed)
         self.rows.follow()
         self.click_tool.follow()
@@ -204,6 +209,7 @@ class LesionWidget(RunWidget):
             sources=sources,
             lesion_type=self.type_box.currentData(),
             device=self.device_box.currentData(),
+            weights=self.model_box.currentData(),
             skull_strip=self.strip_box.isChecked(),
             threshold=self.threshold.value(),
             b_value=0 if self.b_box.isHidden() else self.b_box.value(),

@@ -17,7 +17,13 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_strokedx.widgets.parts import DeviceBox, FlagsLabel, TextLabel, sentence
+from napari_strokedx.widgets.parts import (
+    DeviceBox,
+    FlagsLabel,
+    ModelBox,
+    TextLabel,
+    sentence,
+)
 from napari_strokedx.workers import Failure, Job, Step, start_finding_devices
 from strokedx_core.volume import VolumeError
 
@@ -32,7 +38,8 @@ __all__ = ["RunWidget"]
 class RunWidget(QWidget):
     """A form, a run in another thread, and what came of it.
 
-    Subclasses fill `form` and `column` in their constructor, then call `_join`.
+    Subclasses fill `form` and `column` and make `model_box` in their constructor, then call
+    `_join`.
 
     Parameters
     ----------
@@ -47,6 +54,7 @@ class RunWidget(QWidget):
         The run that is going on.
     """
 
+    model_box: ModelBox
     # Qt sends events before the constructor is through.
     _joined = False
     job: Job | None = None
@@ -133,6 +141,11 @@ class RunWidget(QWidget):
         for part in (box, self.form.labelForField(box)):
             if part is not None:
                 part.setVisible(visible)
+
+    def _offer_models(self) -> None:
+        """Offer the weights there are now; where there is but one set, there is nothing to ask."""
+        self.model_box.follow()
+        self._set_row_visible(self.model_box, self.model_box.count() > 1)
 
     def _join(self) -> None:
         """Follow the viewer's layers, from the constructor on until the widget is closed."""

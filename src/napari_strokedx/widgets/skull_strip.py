@@ -10,6 +10,7 @@ from napari_strokedx.widgets.parts import (
     NO_IMAGE,
     ChoiceBox,
     LayerBox,
+    ModelBox,
     OrientationBox,
     device_text,
 )
@@ -55,10 +56,12 @@ class SkullStripWidget(RunWidget):
         self.output_box = ChoiceBox("What to add to the layer list.")
         for text, outputs in _OUTPUTS.items():
             self.output_box.addItem(text, outputs)
+        self.model_box = ModelBox("skull-strip")
         for text, box in (
             ("&Layer", self.layer_box),
             ("Ax&es point to", self.orientation_box),
             ("O&utput", self.output_box),
+            ("&Model", self.model_box),
             ("De&vice", self.device_box),
         ):
             self._add_row(text, box)
@@ -69,6 +72,7 @@ class SkullStripWidget(RunWidget):
         self._join()
 
     def _follow(self) -> None:
+        self._offer_models()
         self.layer_box.follow()
         self._on_layer_chosen()
 
@@ -102,6 +106,7 @@ class SkullStripWidget(RunWidget):
         return start_skull_strip(
             layer_source(layer, point=self._viewer.dims.point, orientation=said),
             device=self.device_box.currentData(),
+            weights=self.model_box.currentData(),
             yielded=self._on_progress,
             returned=self._on_returned,
             finished=self._on_finished,

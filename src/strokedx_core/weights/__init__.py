@@ -15,6 +15,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from strokedx_core.weights.installed import install_weights, remove_weights, user_folder
+
 if TYPE_CHECKING:
     import torch
 
@@ -25,8 +27,11 @@ __all__ = [
     "WeightsError",
     "available",
     "find_weights",
+    "install_weights",
     "load_network",
     "read_card",
+    "remove_weights",
+    "shipped",
     "write_weights",
 ]
 
@@ -62,14 +67,34 @@ class Card:
     text: Mapping[str, Any]
 
 
+def shipped() -> list[str]:
+    """Names of the weights that ship."""
+    return _names(_FOLDER)
+
+
 def available(task: str | None = None) -> list[str]:
-    """Names of the weights that ship, of one task or of all."""
-    names = sorted(path.stem for path in _FOLDER.glob("*.safetensors"))
-    return [name for name in names if task in (None, read_card(name).task)]
+    """Names of the weights that ship and then of those installed, of one task or of all.
+
+    Weights whose card cannot be read are of no task.
+    """
+    names = [*shipped(), *(name for name in _names(user_folder()) if name not in shipped())]
+    return [name for name in names if task is None or _task(name) == task]
+
+
+def _names(folder: Path) -> list[str]:
+    # Files that are being written begin with a dot.
+    return sorted(path.stem for path in folder.glob("[!.]*.safetensors"))
+
+
+def _task(name: str) -> str | None:
+    try:
+        return read_card(name).task
+    except WeightsError:
+        return None
 
 
 def find_weights(name_or_path: str | Path) -> Path:
-    """Path of the `.safetensors` file of shipped weights by name, or of a user's own by path.
+    """Path of the `.safetensors` file of weights by name, shipped or installed, or by path.
 
     Raises
     ------
@@ -81,9 +106,10 @@ def find_weights(name_or_path: str | Path) -> Path:
         if path.is_file():
             return path
         raise WeightsError(f"{path}: no such weights file")
-    shipped = _FOLDER / f"{name_or_path}.safetensors"
-    if shipped.is_file():
-        return shipped
+    for folder in (_FOLDER, user_folder()):
+        named = folder / f"{name_or_path}.safetensors"
+        if named.is_file():
+            return named
     raise WeightsError(
         f"no weights named {name_or_path!r}; there are {', '.join(available()) or 'none'}, "
         "or name a .safetensors file"
