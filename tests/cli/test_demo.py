@@ -17,7 +17,8 @@ def test_demo_can_be_run_twice_and_writes_everything(strokedx, tmp_path):
         assert done.exit_code == 0, done.stderr
     case = sample_case()
     names = [scan.name.removesuffix(".nii.gz") for scan, _ in case.values()]
-    expected = {"index.html"}
+    stroke = ("stroke_lesion_mask.nii.gz", "stroke_brain_mask.nii.gz", "stroke_lesion.png")
+    expected = {"index.html", *stroke}
     for name in names:
         expected |= {f"{name}_mask.nii.gz", f"{name}_brain.nii.gz", f"{name}.png"}
     assert {path.name for path in out.iterdir()} == expected
@@ -38,6 +39,17 @@ def test_demo_reports_dice_volume_and_time_of_each_step(demo_text, modality):
     assert found == pytest.approx(true, rel=0.1)
     for step in ("read", "find the brain", "write", "draw"):
         assert re.search(rf"{step} \d+\.\d+ s", part)
+
+
+def test_demo_ends_with_a_lesion_and_what_it_is(demo_text):
+    part = demo_text[demo_text.index("acute infarct on DWI and ADC") :]
+    assert float(re.search(r"Dice (\d\.\d+)", part)[1]) > 0.5
+    for step in ("find brain and lesion", "tell where it is"):
+        assert re.search(rf"{step} \d+\.\d+ s", part)
+    # The infarct was put into the territory of the right middle cerebral artery.
+    assert "right middle cerebral artery" in part
+    assert "ADC" in part
+    assert "Research use only" in part
 
 
 @pytest.fixture(scope="module")

@@ -16,9 +16,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from strokedx_core.captions.case_measure import MISMATCH_FLAIR
 from strokedx_core.captions.facts import CaseFindings, Finding, LesionFindings, SliceFindings
 from strokedx_core.captions.history import History
+from strokedx_core.captions.statements import (
+    Statement,
+    history_statements,
+    score_statements,
+    signal_statements,
+)
 from strokedx_core.tasks import LESION_TYPES
 
 __all__ = ["LANGUAGES", "Caption", "Statement", "Wording"]
@@ -37,26 +42,8 @@ MOST_NAMED = 3
 SURE_SHARE = 0.5
 """Share of a lesion in one artery's territory under which it is said with "possibly"."""
 
-SHIFT_MM = 3.0
-"""Shift of the midline from which it is said; less is within what heads differ by."""
-
 LEAST_ML = 0.01
 """What is smaller is said to be under it."""
-
-
-@dataclass(frozen=True)
-class Statement:
-    """Something said, and the findings it rests on.
-
-    Attributes
-    ----------
-    text : str
-    rests_on : tuple of str
-        Places in the JSON of the findings, such as "lesions.1.volume".
-    """
-
-    text: str
-    rests_on: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -157,7 +144,7 @@ class Wording:
     def case(self, found: CaseFindings, history: History | None = None) -> Caption:
         """A paragraph on a case, with what is known of the person before it."""
         say, case = self._say["case"], found.findings
-        statements = self._history(history or History())
+        statements = history_statements(self._say, history or History())
         count = len(found.lesions)
         if not count:
             what = self._one
@@ -176,8 +163,8 @@ class Wording:
             pattern = self._say["pattern"][case["pattern"].value]
             said = say["pattern"].format(pattern=pattern)
             statements.append(Statement(said, ("case.pattern",)))
-        statements += self._signal(case)
-        statements += self._scores(case)
+        statements += signal_statements(self._say, case, self._volume)
+        statements += score_statements(self._say, case, self._type)
         return self._paragraph(statements)
 
     def _counted(self, found: CaseFindings) -> Statement:
@@ -196,74 +183,6 @@ class Wording:
             side=side,
         )
         return Statement(text, rests)
-
-    def _signal(self, case: Mapping[str, Finding]) -> list[Statement]:
-        say, statements = self._say["case"], []
-        if case["adc_ratio"].known and case["low_adc"].known:
-            text = say["adc"].format(
-                percent=round(100 * case["adc_ratio"].value), low=round(100 * case["low_adc"].value)
-            )
-            statements.append(Statement(text, ("case.adc_ratio", "case.low_adc")))
-        # Where DWI does not show the lesion, nothing is to be said of FLAIR beside it.
-        mismatch, shown = case["dwi_flair_mismatch"], case["dwi_ratio"]
-        if mismatch.known and shown.known and shown.value >= MISMATCH_FLAIR:
-            text = say["mismatch" if mismatch.value else "no_mismatch"]
-            statements.append(Statement(text, ("case.dwi_flair_mismatch",)))
-        blood = case["hemorrhagic_volume"]
-        if blood.known and blood.value > 0:
-            text = say["hemorrhagic"].format(volume=self._volume(blood.value))
-            statements.append(Statement(text, ("case.hemorrhagic_volume",)))
-            if case["ventricular_extension"].value:
-                text = say["ventricular_extension"]
-                statements.append(Statement(text, ("case.ventricular_extension",)))
-        return statements
-
-    def _scores(self, case: Mapping[str, Finding]) -> list[Statement]:
-        say, statements = self._say["case"], []
-        shift = case["midline_shift"]
-        if shift.known and abs(shift.value) >= SHIFT_MM:
-            text = say["shift"].format(
-                shift=round(abs(shift.value)), side=say["right" if shift.value > 0 else "left"]
-            )
-            statements.append(Statement(text, ("case.midline_shift",)))
-        if self._type != "hemorrhagic" and case["aspects"].known:
-            sides = case["aspects"].value
-            hit = [side for side in ("left", "right") if sides[side]["affected"]]
-            for side in hit:
-                text = say["aspects"].format(
-                    side=say[side],
-                    score=sides[side]["score"],
-                    regions=self._say["separator"].join(sides[side]["affected"]),
-                )
-                statements.append(Statement(text, (f"case.aspects.{side}",)))
-        if self._type != "hemorrhagic" and case["pc_aspects"].known:
-            score = case["pc_aspects"].value
-            if score["affected"]:
-                regions = [say["pc_region"][name] for name in score["affected"]]
-                text = say["pc_aspects"].format(
-                    score=score["score"], regions=self._say["separator"].join(regions)
-                )
-                statements.append(Statement(text, ("case.pc_aspects",)))
-        return statements
-
-    def _history(self, history: History) -> list[Statement]:
-        say, parts, rests = self._say["case"], [], []
-        if history.age is not None:
-            parts.append(say["age"].format(age=round(history.age)))
-            rests.append("history.age")
-        if history.sex is not None:
-            parts.append(say[history.sex])
-            rests.append("history.sex")
-        if history.nihss is not None:
-            parts.append(say["nihss"].format(nihss=round(history.nihss)))
-            rests.append("history.nihss")
-        if history.prior_stroke is not None:
-            parts.append(say["prior_stroke" if history.prior_stroke else "no_prior_stroke"])
-            rests.append("history.prior_stroke")
-        if not parts:
-            return []
-        text = say["history"].format(parts=self._say["separator"].join(parts))
-        return [Statement(_capital(text), tuple(rests))]
 
     def _parts(self, found: Mapping[str, Finding], at: str) -> list[Statement]:
         """Size, side, place and signal of a lesion."""
@@ -335,7 +254,3 @@ class Wording:
     def _paragraph(self, statements: list[Statement]) -> Caption:
         text = " ".join([*(statement.text for statement in statements), self.notice])
         return Caption(text, tuple(statements))
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +20,7 @@ _INTRODUCTION = (
     "A head made by StrokeDx's own generator: nobody's scan, and its true brain mask is known. "
     "Each sequence has a grid of its own."
 )
+_STROKE = "Another head from the generator, with an acute infarct on DWI and ADC."
 
 
 def command(
@@ -29,7 +31,7 @@ def command(
         Device, typer.Option(help="auto takes CUDA, then Apple's MPS, then the processor.")
     ] = Device.AUTO,
 ) -> None:
-    """Skull-strip the sample case that ships with StrokeDx, and write masks and pictures.
+    """Find brain and lesion in the samples that ship with StrokeDx, and say what is there.
 
     Needs no data and no network connection. Open DIR/index.html afterwards.
     """
@@ -47,9 +49,12 @@ def command(
         row = _one(modality, scan, truth, out, device.value)
         rows.append(row)
         typer.echo(_line(row))
+    typer.echo(_STROKE)
+    stroke = _stroke(out, device.value)
+    typer.echo(_stroke_line(stroke))
     page = out / "index.html"
-    page.write_text(_page(rows, pictures.CONVENTION), encoding="utf-8")
-    typer.echo(f"Masks, stripped images and pictures: {page}")
+    page.write_text(_page(rows, stroke, pictures.CONVENTION), encoding="utf-8")
+    typer.echo(f"Masks, stripped images, pictures and captions: {page}")
     typer.echo(f"All of it took {time.perf_counter() - start:.1f} s. {NOTICE}")
 
 
@@ -94,6 +99,54 @@ def _one(modality: str, scan: Path, truth: Path, out: Path, device: str) -> dict
     }
 
 
+def _stroke(out: Path, device: str) -> dict[str, Any]:
+    """Find the lesion of the sample with a stroke, and describe it."""
+    from strokedx_core.captions.describe import describe_steps
+    from strokedx_core.captions.wording import Wording
+    from strokedx_core.evaluation.metrics import dice
+    from strokedx_core.evaluation.pictures import mask_overlay
+    from strokedx_core.inference.prediction import finish
+    from strokedx_core.inference.segment import segment_lesions
+    from strokedx_core.sample import sample_stroke
+    from strokedx_core.volume import read_mask, read_volume, write_mask
+
+    sample = sample_stroke()
+    clock = _Clock()
+    volumes = {modality: read_volume(path) for modality, path in sample.scans.items()}
+    clock.lap("read")
+    result = segment_lesions(volumes, lesion_type="ischemic", device=device)
+    clock.lap("find brain and lesion")
+    first = result.volume
+    lesion = replace(first, data=result.mask)
+    found, _ = finish(describe_steps(lesion, volumes, brain=result.brain, device=device))
+    words = Wording("en", "ischemic")
+    clock.lap("tell where it is")
+    write_mask(result.mask, first, out / "stroke_lesion_mask.nii.gz")
+    write_mask(result.brain, first, out / "stroke_brain_mask.nii.gz")
+    clock.lap("write")
+    reference = read_mask(sample.lesion).data
+    agreement = dice(result.mask, reference)
+    mask_overlay(
+        first.data,
+        result.mask,
+        first.affine,
+        out / "stroke_lesion.png",
+        f"DWI: lesion {result.volume_ml:.1f} ml, Dice {agreement:.3f}",
+        reference=reference,
+    )
+    clock.lap("draw")
+    return {
+        "lesion_ml": result.volume_ml,
+        "true_ml": float(reference.sum()) * first.voxel_ml,
+        "dice": agreement,
+        "caption": words.case(found).text,
+        "lesions": [words.lesion(one).text for one in found.lesions],
+        "seconds": clock.laps,
+        "device": result.device,
+        "flags": [flag.message for flag in result.flags],
+    }
+
+
 class _Clock:
     """Seconds of each step."""
 
@@ -121,7 +174,18 @@ def _line(row: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _page(rows: Sequence[dict[str, Any]], convention: str) -> str:
+def _stroke_line(stroke: dict[str, Any]) -> str:
+    lines = [
+        f"       lesion {stroke['lesion_ml']:.1f} ml (truly {stroke['true_ml']:.1f} ml), "
+        f"Dice {stroke['dice']:.3f}, on {stroke['device']}",
+        f"       {_seconds(stroke)}",
+        *(f"       flag: {message}" for message in stroke["flags"]),
+        f"       {stroke['caption']}",
+    ]
+    return "\n".join(lines)
+
+
+def _page(rows: Sequence[dict[str, Any]], stroke: dict[str, Any], convention: str) -> str:
     from strokedx_core.evaluation.pages import page, paragraph, table
 
     head = ("Sequence", "Grid", "Brain", "True brain", "Dice", "Steps")
@@ -146,5 +210,24 @@ def _page(rows: Sequence[dict[str, Any]], convention: str) -> str:
             f'<p>Files: <a href="{name}_mask.nii.gz">mask</a>, '
             f'<a href="{name}_brain.nii.gz">stripped image</a></p>'
         )
-    parts.append(paragraph(convention))
-    return page("StrokeDx demo: skull stripping", NOTICE, parts)
+    parts += [
+        "<h2>Stroke</h2>",
+        paragraph(_STROKE),
+        paragraph(stroke["caption"]),
+        *(paragraph(f"Flag: {message}") for message in stroke["flags"]),
+        '<img src="stroke_lesion.png" alt="DWI with the outline of the lesion mask">',
+        *(paragraph(line) for line in stroke["lesions"]),
+        table(
+            ("Lesion", "True lesion", "Dice", "Steps"),
+            [(
+                f"{stroke['lesion_ml']:.1f} ml",
+                f"{stroke['true_ml']:.1f} ml",
+                f"{stroke['dice']:.3f}",
+                _seconds(stroke),
+            )],
+        ),
+        '<p>Files: <a href="stroke_lesion_mask.nii.gz">lesion mask</a>, '
+        '<a href="stroke_brain_mask.nii.gz">brain mask</a></p>',
+        paragraph(convention),
+    ]  # fmt: skip
+    return page("StrokeDx demo: brain, lesion, caption", NOTICE, parts)

@@ -3,12 +3,15 @@
     python -m strokedx_core.synthesis.case seg_01.nii.gz FOLDER
 
 writes sample_T1W.nii.gz, sample_FLAIR.nii.gz, sample_DWI.nii.gz and a true mask beside each
-(`_brainmask`). The case that ships with the package was made so.
+(`_brainmask`). The case that ships with the package was made so. With `--lesion-masks DIR` besides,
+it is an acute stroke instead: stroke_DWI.nii.gz and stroke_ADC.nii.gz with the true masks of brain
+(`stroke_brainmask`) and infarct (`stroke_lesionmask`).
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,9 +21,13 @@ from nibabel.affines import apply_affine
 
 from strokedx_core.synthesis.head import HeadRecipe, generate
 from strokedx_core.synthesis.labels import Head, load_head
+from strokedx_core.synthesis.lesion_shapes import LesionShape, load_shapes
+from strokedx_core.synthesis.mni import head_to_mni
+from strokedx_core.synthesis.stroke import StrokeRecipe, generate_case
+from strokedx_core.tasks import LESION_TYPES, MODALITIES
 from strokedx_core.volume import resample
 
-__all__ = ["PROTOCOLS", "Protocol", "synthesise_case", "write_case"]
+__all__ = ["PROTOCOLS", "Protocol", "synthesise_case", "write_case", "write_stroke"]
 
 _FINE = HeadRecipe(
     shape=(192, 224, 208),
@@ -42,6 +49,30 @@ _FINE = HeadRecipe(
     defaced=0.0,
     crop=0.0,
 )
+
+
+_STROKE = StrokeRecipe(
+    shape=(112, 136, 104),
+    spacing=1.8,
+    spacing_jitter=0.0,
+    rotation=5.0,
+    scaling=0.05,
+    shear=0.02,
+    shift=3.0,
+    warp=2.0,
+    fine_warp=0.5,
+    bias=0.1,
+    noise=0.02,
+    thick=0.0,
+    motion=0.0,
+    ghost=0.0,
+    stripped=0.0,
+    crop=0.0,
+    dropout=0.0,
+    random_contrast=0.0,
+    wide_ventricles=0.0,
+)
+_SLICES = (1.8, 1.8, 5.0)
 
 
 @dataclass(frozen=True)
@@ -128,14 +159,59 @@ def write_case(head: Head, seed: int, folder: Path) -> None:
         nib.save(mask, folder / f"sample_{modality}_brainmask.nii.gz")
 
 
+def write_stroke(head: Head, shapes: Sequence[LesionShape], seed: int, folder: Path) -> None:
+    """Write an acute infarct on DWI and ADC, thick axial slices, and what is true of it.
+
+    Parameters
+    ----------
+    head : Head
+    shapes : sequence of LesionShape
+        Drawn lesions, one of which the infarct takes its shape from.
+    seed : int
+    folder : Path
+    """
+    case = generate_case(
+        head, head_to_mni(head), shapes, seed, sequences=("DWI", "ADC"), kind="infarct",
+        stage="acute", recipe=_STROKE,
+    )  # fmt: skip
+    x, y, z = (s / _STROKE.spacing for s in _SLICES)
+    shape = tuple(int(n / step) for n, step in zip(_STROKE.shape, (x, y, z), strict=True))
+    start = [
+        (n - 1) / 2 - step * (m - 1) / 2
+        for n, m, step in zip(_STROKE.shape, shape, (x, y, z), strict=True)
+    ]
+    affine = _affine(shape, _SLICES, 0.0)
+    made = {
+        # A diffusion coefficient of 0.8 x 10^-3 mm²/s is a usual median of a brain.
+        "DWI": (250 * case.image[MODALITIES.index("DWI")]).numpy(),
+        "ADC": (800 * case.image[MODALITIES.index("ADC")]).numpy(),
+        "brainmask": case.brain.float().numpy(),
+        "lesionmask": case.target[LESION_TYPES.index("ischemic")].numpy(),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, fine in made.items():
+        values = resample(fine, shape, (start[0], start[1], start[2]), (x, y, z))
+        kind = np.int16 if name in MODALITIES else np.uint8
+        stored = nib.Nifti1Image(values.round().astype(kind), affine)
+        stored.header.set_xyzt_units("mm")
+        stored.set_qform(affine, 1)
+        stored.set_sform(affine, 1)
+        nib.save(stored, folder / f"stroke_{name}.nii.gz")
+
+
 def main() -> None:
     """Entry of `python -m strokedx_core.synthesis.case`."""
     parser = argparse.ArgumentParser(description="Synthesise an examination from a label map.")
     parser.add_argument("label_map", type=Path)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--lesion-masks", type=Path, help="make a stroke, of one of these shapes")
     options = parser.parse_args()
-    write_case(load_head(options.label_map), options.seed, options.folder)
+    head = load_head(options.label_map)
+    if options.lesion_masks is None:
+        write_case(head, options.seed, options.folder)
+    else:
+        write_stroke(head, load_shapes(options.lesion_masks), options.seed, options.folder)
 
 
 if __name__ == "__main__":
