@@ -289,14 +289,14 @@ class TestSkullStrip:
     def test_what_is_trimmed_is_air(self) -> None:
         image = torch.zeros(100, 60, 40)
         image[70:88, 10:50, :] = torch.rand(18, 40, 40) + 0.5
-        trimmed, start = inference._without_air(image, (1.0, 2.0, 3.0), (0.5, 2.0, 1.0), 32)
+        trimmed, start = inference.without_air(image, (1.0, 2.0, 3.0), (0.5, 2.0, 1.0), 32)
         assert trimmed.shape == (32, 60, 40)
         assert trimmed.sum() == pytest.approx(float(image.sum()))
         first = round((start[0] - 1.0) / 0.5)
         assert torch.equal(trimmed, image[first : first + 32])
         assert start[1:] == (2.0, 3.0)
         noise = torch.rand(100, 60, 40)
-        assert inference._without_air(noise, (0.0,) * 3, (1.0,) * 3, 32)[0] is noise
+        assert inference.without_air(noise, (0.0,) * 3, (1.0,) * 3, 32)[0] is noise
 
     def test_progress_goes_to_the_end(
         self, phantom: Phantom, weights: Path, monkeypatch: pytest.MonkeyPatch

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import random
 import shutil
 import signal
@@ -273,13 +274,22 @@ class TestRun:
     def test_a_loss_that_is_no_number_ends_the_run(
         self, heads_folder: Path, tmp_path: Path
     ) -> None:
-        with pytest.raises(FloatingPointError, match="lower learning_rate"):
-            train(
-                changed(learning_rate=1e30, warmup=0),
-                {"head-labels": heads_folder},
-                tmp_path,
-                quiet=True,
-            )
+        config = changed(learning_rate=1e30, warmup=0)
+        with pytest.raises(FloatingPointError, match="lower learning_rate") as stopped:
+            train(config, {"head-labels": heads_folder}, tmp_path, quiet=True)
+        kept = tmp_path / "not_a_number_0.pt"
+        assert str(kept) in str(stopped.value)
+        batch = load_checkpoint(kept)
+        assert not math.isfinite(batch["loss"])
+        assert batch["numbers"] == [2 * batch["step"], 2 * batch["step"] + 1]
+        # The very images that were trained on.
+        problem = SkullStripProblem(
+            config, {"head-labels": heads_folder}, tmp_path / "cache", torch.device("cpu")
+        )
+        for place, number in enumerate(batch["numbers"]):
+            image, target = problem.training(number, config.grids[0])
+            assert torch.equal(batch["image"][place], image)
+            assert torch.equal(batch["target"][place], target)
 
     @pytest.mark.timeout(1800)
     def test_killed_at_random_it_ends_the_same(

@@ -21,6 +21,8 @@ from strokedx_core.cli import (
     demo,
     evaluate,
     findings,
+    protocols,
+    runs,
     segment,
     skull_strip,
     train,
@@ -66,7 +68,9 @@ app.command("findings")(findings.command)
 app.command("demo")(demo.command)
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(train.app, name="train")
+app.add_typer(runs.app, name="runs")
 app.add_typer(weights.app, name="weights")
+app.command("compare-protocols")(protocols.compare)
 
 
 def main() -> None:

@@ -8,11 +8,27 @@ from types import MappingProxyType
 from typing import Annotated
 
 import typer
+from typer.core import TyperGroup
+
+from strokedx_core.cli import protocols
 
 __all__ = ["app"]
 
+
+class _Train(TyperGroup):
+    """``train --protocol NAME FOLDER`` is ``train protocol --protocol NAME FOLDER``."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        named = any(word == "--protocol" or word.startswith("--protocol=") for word in args)
+        if named and args[0] != "protocol":
+            args = ["protocol", *args]
+        return super().parse_args(ctx, args)
+
+
 app = typer.Typer(
-    help="Train networks. A run that was stopped goes on when the same command is given again.",
+    cls=_Train,
+    help="Train networks. A run that was stopped goes on when the same command is given again. "
+    "`strokedx train --protocol NAME FOLDER --out RUN` trains on a data set by a named protocol.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -115,18 +131,15 @@ def _train(
     if out.exists() and not out.is_dir():
         typer.echo(f"Error: {out}: not a folder", err=True)
         raise typer.Exit(2)
-    from strokedx_core.training.config import RECIPES, ConfigError, read_config
+    from strokedx_core.training.config import RECIPES, read_config
 
-    try:
+    with protocols.errors_in_words():
         recipe = read_config(config or RECIPES[task], task)
         from strokedx_core.training.segmentation import train
 
         weights = train(recipe, {**folders, **files}, out, quiet=quiet)
-    except ConfigError as error:
-        typer.echo(f"Error: {error}", err=True)
-        raise typer.Exit(2) from None
-    except FloatingPointError as error:
-        typer.echo(f"Error: {error}", err=True)
-        raise typer.Exit(1) from None
     typer.echo(f"weights: {weights}\ncard:    {weights.with_suffix('.toml')}")
     return weights
+
+
+app.command("protocol")(protocols.train_by_protocol)

@@ -31,7 +31,7 @@ from strokedx_core.inference.skull_strip import skull_strip_steps
 from strokedx_core.tasks import LESION_TYPES, TASKS
 from strokedx_core.volume import Flag, Volume, VolumeError, same_grid
 
-__all__ = ["automatic_steps", "check_mask"]
+__all__ = ["align_sequences", "automatic_steps", "check_mask", "find_brain"]
 
 STRIP_ORDER = ("FLAIR", "T2W", "T1W", "B0", "DWI", "SWI", "ADC")
 """Which sequence the brain is looked for in, of those on the grid of the first."""
@@ -79,7 +79,7 @@ def automatic_steps(
     if brain is not None:
         brain = check_mask(brain, first, "the brain mask")
     elif skull_strip:
-        stripping = within(_find_brain(sequences, device), 0, _STRIPPED, _STEPS)
+        stripping = within(find_brain(sequences, device), 0, _STRIPPED, _STEPS)
         brain, found = yield from stripping
         flags += found
     else:
@@ -88,11 +88,13 @@ def automatic_steps(
 
     if len(sequences) > 1:
         yield Progress(_STRIPPED, _STEPS, "laying the sequences over each other")
-        sequences, found = _aligned(sequences, brain)
+        sequences, found = align_sequences(sequences, brain)
         flags += found
     clock.mark("alignment")
 
-    name = weights or TASKS["lesion"].default_weights
+    task = TASKS["lesion"]
+    name = task.weights_for(sequences) if weights in (None, task.default_weights) else weights
+    assert name is not None
     inside = brain
 
     def predict(
@@ -137,7 +139,7 @@ def check_mask(mask: np.ndarray, volume: Volume, name: str) -> np.ndarray:
     return mask != 0
 
 
-def _find_brain(
+def find_brain(
     case: Mapping[str, Volume], device: str
 ) -> Generator[Progress, None, tuple[np.ndarray, tuple[Flag, ...]]]:
     """The brain on the grid of the first volume, from the sequence that shows it best there.
@@ -170,7 +172,7 @@ def _find_brain(
     return best.mask, best.flags
 
 
-def _aligned(
+def align_sequences(
     case: Mapping[str, Volume], brain: np.ndarray
 ) -> tuple[dict[str, Volume], tuple[Flag, ...]]:
     """Move what does not lie on the first volume; volumes that share a grid move together."""

@@ -32,7 +32,14 @@ from strokedx_core.volume import (
 )
 from strokedx_core.weights import WeightsError, find_weights, read_card
 
-__all__ = ["CLICK_PATCH", "LesionCase", "Sequences", "place_on_grid", "read_sequences"]
+__all__ = [
+    "CLICK_PATCH",
+    "LesionCase",
+    "Sequences",
+    "place_on_grid",
+    "read_sequences",
+    "sequences_on_grid",
+]
 
 CLICK_PATCH = 64
 """Voxels along each side of what is predicted around a click, at most."""
@@ -200,6 +207,38 @@ def place_on_grid(
     first = next(iter(case.values()))
     spacing = read_card(weights).spacings_mm[-1]
     grid = BrainGrid.around(brain, first.affine, spacing, network.divisor)
+    image, inside, levels = sequences_on_grid(case, brain, grid, spacing)
+    kept = torch.from_numpy(_grown(inside, KEPT_MM / spacing)).to(device)
+    channel = LESION_TYPES.index(lesion_type)
+    return LesionCase(
+        first, brain, grid, torch.from_numpy(image).to(device), kept, network, channel, levels
+    )
+
+
+def sequences_on_grid(
+    case: Mapping[str, Volume], brain: np.ndarray, grid: BrainGrid, spacing: float
+) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
+    """What the network sees of the sequences of a case, in use and in training.
+
+    Parameters
+    ----------
+    case : mapping of str to Volume
+        As `read_sequences` gives it.
+    brain : ndarray of bool
+        On the grid that `grid` was laid over.
+    grid : BrainGrid
+    spacing : float
+        Its voxel size, mm.
+
+    Returns
+    -------
+    image : ndarray, shape (7, x, y, z), float32
+        Normalised sequences, 0 away from the brain and where there is none.
+    inside : ndarray of bool, shape (x, y, z)
+        The brain.
+    levels : dict of str to float
+        Median of the brain by modality, before normalising.
+    """
     inside = grid.mask(brain)
     seen = _grown(inside, SEEN_MM / spacing)
     image = np.zeros((len(MODALITIES), *grid.shape), np.float32)
@@ -209,11 +248,7 @@ def place_on_grid(
         scaled = normalise_brain(torch.from_numpy(placed), torch.from_numpy(inside))
         image[MODALITIES.index(modality)] = scaled.numpy()
         levels[modality] = float(np.median(placed[inside])) if inside.any() else 0.0
-    kept = torch.from_numpy(_grown(inside, KEPT_MM / spacing)).to(device)
-    channel = LESION_TYPES.index(lesion_type)
-    return LesionCase(
-        first, brain, grid, torch.from_numpy(image).to(device), kept, network, channel, levels
-    )
+    return image, inside, levels
 
 
 def _lesion_network(weights: str | Path, device: torch.device) -> UNet3D:

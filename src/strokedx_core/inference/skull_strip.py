@@ -36,7 +36,15 @@ from strokedx_core.volume import (
 )
 from strokedx_core.weights import read_card
 
-__all__ = ["Progress", "SkullStripResult", "skull_strip", "skull_strip_steps"]
+__all__ = [
+    "Found",
+    "Progress",
+    "SkullStripResult",
+    "finer_grid",
+    "skull_strip",
+    "skull_strip_steps",
+    "without_air",
+]
 
 MARGIN_MM = 15.0
 """How far around the brain found on the coarse grid the fine one reaches."""
@@ -151,7 +159,7 @@ def skull_strip_steps(
 
 
 @dataclass(frozen=True, eq=False)
-class _Found:
+class Found:
     """Probabilities on a grid laid over part of the canonical volume."""
 
     probability: np.ndarray
@@ -161,16 +169,16 @@ class _Found:
 
 def _predict(
     volume: Volume, weights: str | Path, device: torch.device, clock: Clock
-) -> Generator[Progress, None, _Found]:
+) -> Generator[Progress, None, Found]:
     yield Progress(0, 1, "loading the weights")
     network, spacings = loaded_network(weights, device), read_card(weights).spacings_mm
     clock.mark("load")
     data, affine = to_canonical(volume.data, volume.affine)
-    found: _Found | None = None
+    found: Found | None = None
     for number, spacing in enumerate(spacings):
         shape, start, step = working_grid(data.shape, affine, spacing)
         if found is not None:
-            box = _box(found, data.shape, step, spacing, network.divisor)
+            box = finer_grid(found, data.shape, step, spacing, network.divisor)
             if box is None:
                 break
             shape, start = box
@@ -179,19 +187,19 @@ def _predict(
             np.ascontiguousarray(resample(data, shape, start, step, outside="zero"))
         )
         if found is None:
-            image, start = _without_air(image, start, step, network.divisor)
+            image, start = without_air(image, start, step, network.divisor)
         clock.mark("resample")
         windows = predict_grid(network, normalise(image.to(device))[None], message)
         steps = number * _STEPS, (number + 1) * _STEPS
         whole = yield from within(windows, *steps, len(spacings) * _STEPS)
         probability = whole[0].cpu().numpy()
         clock.mark("network")
-        found = _Found(probability, start, step)
+        found = Found(probability, start, step)
     assert found is not None
     return found
 
 
-def _without_air(
+def without_air(
     image: torch.Tensor,
     start: tuple[float, float, float],
     step: tuple[float, float, float],
@@ -216,8 +224,8 @@ def _without_air(
     return image, (x, y, z)
 
 
-def _box(
-    found: _Found,
+def finer_grid(
+    found: Found,
     shape: tuple[int, ...],
     step: tuple[float, float, float],
     spacing: float,

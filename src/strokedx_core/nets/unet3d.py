@@ -59,13 +59,16 @@ def _conditioned(features: Tensor, there: Tensor, layers: Iterator[nn.Module]) -
 def _statistics_kept(block: nn.Module) -> Iterator[None]:
     """Running statistics of batch norm stay as they are: the same image is seen a second time."""
     norms = [layer for layer in block.modules() if isinstance(layer, nn.BatchNorm3d)]
+    before = [(layer.momentum, layer.num_batches_tracked) for layer in norms]
     for layer in norms:
-        layer.track_running_stats = False
+        # Without statistics at all PyTorch would miss what it kept the first time.
+        layer.momentum = 0.0
+        layer.num_batches_tracked = None
     try:
         yield
     finally:
-        for layer in norms:
-            layer.track_running_stats = True
+        for layer, (momentum, count) in zip(norms, before, strict=True):
+            layer.momentum, layer.num_batches_tracked = momentum, count
 
 
 class UNet3D(nn.Module):
@@ -266,7 +269,7 @@ class UNet3D(nn.Module):
             return nullcontext(), _statistics_kept(block)
 
         result = checkpoint(block, features, use_reentrant=False, context_fn=contexts)
-        return result
+        return result  # noqa: RET504  # its type is Any otherwise
 
     @property
     def output(self) -> nn.Module:

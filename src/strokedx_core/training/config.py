@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -24,6 +23,8 @@ from strokedx_core.training.tables import (
     NetworkConfig,
     RealConfig,
     Strict,
+    read_toml,
+    reasons,
 )
 
 __all__ = [
@@ -85,7 +86,7 @@ class TrainingConfig(Strict):
     compile : bool
         Let `torch.compile` translate the network, once a shape; worth it on a GPU.
     loss : {"task", "bce"}
-        The task's own loss, or binary cross-entropy alone.
+        The task's own loss, or binary cross-entropy alone; that only where all images are real.
     start : path, optional
         Weights file to start from.
     validation : tuple of str
@@ -142,14 +143,19 @@ class TrainingConfig(Strict):
         try:
             TypeAdapter(recipe).validate_python(self.generator)
         except ValidationError as error:
-            raise ValueError(f"generator: {_reasons(error)}") from error
+            raise ValueError(f"generator: {reasons(error)}") from error
         unknown = set(self.generator.get("modalities", {})) - set(CONTRASTS)
         if unknown:
             raise ValueError(f"generator.modalities: unknown {sorted(unknown)}")
         if self.batch % self.accumulate:
             raise ValueError(f"accumulate: batch ({self.batch}) must be a multiple of it")
+        all_real = self.real is not None and self.real.share == 1
+        if self.loss == "bce" and not all_real:
+            raise ValueError("loss: generated images are trained on with the task's own")
         if self.compile and self.gradient_checkpointing:
             raise ValueError("compile, gradient_checkpointing: only one of the two can be used")
+        if self.real is not None and self.real.alone and not all_real:
+            raise ValueError("real.alone: generated cases have all sequences at once")
         channels = (1, 1) if self.real is not None and self.real.alone else self.channels
         if (self.network.in_channels, self.network.out_channels) != channels:
             raise ValueError(
@@ -290,12 +296,6 @@ CONFIGS: dict[str, type[TrainingConfig]] = {
 """Task → what its training is told."""
 
 
-def _reasons(error: ValidationError) -> str:
-    return "; ".join(
-        f"{'.'.join(map(str, e['loc'])) or 'configuration'}: {e['msg']}" for e in error.errors()
-    )
-
-
 def config_from(values: Mapping[str, Any], task: str, source: Path | str) -> TrainingConfig:
     """A task's configuration from the values of a file.
 
@@ -307,7 +307,7 @@ def config_from(values: Mapping[str, Any], task: str, source: Path | str) -> Tra
     try:
         return CONFIGS[task](**values)
     except ValidationError as error:
-        raise ConfigError(f"{source}: {_reasons(error)}") from error
+        raise ConfigError(f"{source}: {reasons(error)}") from error
 
 
 def read_config(path: Path | str, task: str = "skull-strip") -> TrainingConfig:
@@ -319,20 +319,3 @@ def read_config(path: Path | str, task: str = "skull-strip") -> TrainingConfig:
         Naming the file and every key that is wrong.
     """
     return config_from(read_toml(path), task, path)
-
-
-def read_toml(path: Path | str) -> dict[str, Any]:
-    """Values of a TOML file.
-
-    Raises
-    ------
-    ConfigError
-        If there is none, naming the file.
-    """
-    try:
-        with Path(path).open("rb") as file:
-            return tomllib.load(file)
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not TOML: {error}") from error

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from strokedx_core.training.checkpoint import save_checkpoint
 from strokedx_core.training.config import TrainingConfig
 
-__all__ = ["BadCases", "OutOfMemory", "check_loss", "memory_advice"]
+__all__ = ["BadCasesError", "NoMemoryError", "check_loss", "memory_advice"]
 
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc")
 
 
-class BadCases(RuntimeError):
+class BadCasesError(RuntimeError):
     """More cases cannot be read than may be skipped; the message names them."""
 
 
-class OutOfMemory(RuntimeError):
+class NoMemoryError(RuntimeError):
     """Memory does not suffice; the message says which setting to lower."""
 
 
@@ -47,7 +47,7 @@ def check_loss(
         If the loss is not finite.
     """
     value = float(loss.item())
-    if value - value == 0:
+    if math.isfinite(value):
         return
     batch = {"image": image.detach().cpu(), "target": target.detach().cpu()}
     save_checkpoint({"step": step, "loss": value, "numbers": list(numbers), **batch}, path)
@@ -72,7 +72,7 @@ def memory_advice(config: TrainingConfig, world: int) -> Iterator[None]:
 
     Raises
     ------
-    OutOfMemory
+    NoMemoryError
     """
     try:
         yield
@@ -80,12 +80,13 @@ def memory_advice(config: TrainingConfig, world: int) -> Iterator[None]:
         said = str(error).lower()
         if not isinstance(error, MemoryError) and not any(words in said for words in _NO_MEMORY):
             raise
-        raise OutOfMemory(f"out of memory: {_advice(config, world)}") from error
+        raise NoMemoryError(f"out of memory: {_advice(config, world)}") from error
 
 
 def _advice(config: TrainingConfig, world: int) -> str:
     at_once = config.batch // world // config.accumulate
-    shape = "×".join(map(str, max((grid.shape for grid in config.grids), key=_voxels)))
+    largest = max(config.grids, key=lambda grid: math.prod(grid.shape))
+    shape = "×".join(map(str, largest.shape))
     ways = []
     if at_once > 1:
         ways.append(
@@ -98,7 +99,3 @@ def _advice(config: TrainingConfig, world: int) -> str:
         ways.append(f"lower workers from {config.workers}")
     ways.append(f"lower the shape of [[grids]] from {shape}")
     return "; or ".join(ways)
-
-
-def _voxels(shape: tuple[int, int, int]) -> int:
-    return shape[0] * shape[1] * shape[2]

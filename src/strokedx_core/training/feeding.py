@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from strokedx_core.training.config import GridConfig, TrainingConfig
-from strokedx_core.training.failures import BadCases
+from strokedx_core.training.failures import BadCasesError
 from strokedx_core.training.problems import Problem
 
 __all__ = ["Images", "batches", "drawn", "grid_of_step"]
@@ -56,7 +56,7 @@ def batches(
 
     Raises
     ------
-    BadCases
+    BadCasesError
         If too many cases cannot be read.
     """
     config = problem.config
@@ -73,6 +73,7 @@ def batches(
     )
     try:
         yield from ((image.to(device), target.to(device)) for image, target in loader)
-    except BadCases as error:
+    except BadCasesError as error:
         # A worker's error comes back with all of its traceback in the message.
-        raise BadCases(str(error).strip().splitlines()[-1].split("BadCases: ")[-1]) from None
+        told = str(error).strip().splitlines()[-1]
+        raise BadCasesError(told.split("BadCasesError: ")[-1]) from None

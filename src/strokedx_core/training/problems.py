@@ -6,13 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-import numpy as np
 import torch
-import torch.nn.functional as F
-from monai.losses.dice import DiceLoss
 from torch import Tensor
 
-from strokedx_core.synthesis.clicks import draw_clicks, simulate_clicks
 from strokedx_core.synthesis.head import generate
 from strokedx_core.synthesis.labels import Head, load_head
 from strokedx_core.synthesis.lesion_shapes import load_shapes
@@ -23,7 +19,7 @@ from strokedx_core.synthesis.stroke import (
     another_view,
     generate_case,
 )
-from strokedx_core.tasks import LESION_TYPES, MODALITIES
+from strokedx_core.tasks import MODALITIES
 from strokedx_core.training.config import (
     ConfigError,
     GridConfig,
@@ -31,6 +27,8 @@ from strokedx_core.training.config import (
     SkullStripConfig,
     TrainingConfig,
 )
+from strokedx_core.training.losses import lesion_loss, skull_strip_loss
+from strokedx_core.training.prompting import add_clicks
 
 __all__ = [
     "LesionProblem",
@@ -43,7 +41,11 @@ __all__ = [
 
 
 class Trial(NamedTuple):
-    """A validation image: what it is called, image and target without batch axis, seed."""
+    """A validation image: what it is called, image and target without batch axis, and the channel
+    of the image to look at.
+
+    A target below 0 says that it is not known there.
+    """
 
     title: str
     image: Tensor
@@ -77,9 +79,6 @@ class Problem(Protocol):
     def trials(self, grid: GridConfig) -> Iterator[Trial]:
         """Validation images on one grid, the same ones every time."""
 
-
-_FEW = 20
-"""Voxels of an absent type from which marking more begins to cost less."""
 
 _POOL = 32
 """Cases of which views are shuffled together."""
@@ -142,7 +141,6 @@ class SkullStripProblem:
     ) -> None:
         self.config: SkullStripConfig = config
         self.heads, self.held_out = load_heads(folders["head-labels"], config, cache, device)
-        self.dice = DiceLoss(sigmoid=True)
 
     def training(self, number: int, grid: GridConfig) -> tuple[Tensor, Tensor]:
         """Image and brain mask number `number`: shape (1, x, y, z)."""
@@ -159,9 +157,8 @@ class SkullStripProblem:
         return image
 
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Dice and cross-entropy, alike."""
-        loss: Tensor = self.dice(logits, target)
-        return loss + F.binary_cross_entropy_with_logits(logits, target)
+        """`losses.skull_strip_loss`."""
+        return skull_strip_loss(logits, target)
 
     def trials(self, grid: GridConfig) -> Iterator[Trial]:
         """Every contrast of every head held out."""
@@ -248,59 +245,12 @@ class LesionProblem:
     def prompt(
         self, network: torch.nn.Module, image: Tensor, target: Tensor, numbers: Sequence[int]
     ) -> Tensor:
-        """Clicks on the network's errors in one of the lesion types, for some of the batch."""
-        draws = [np.random.default_rng((self.config.seed, number)) for number in numbers]
-        chosen = [n for n, rng in enumerate(draws) if rng.random() < self.config.clicks]
-        if not chosen:
-            return image
-        image = image.clone()
-        network.eval()
-        with torch.no_grad():
-            found = network(image[chosen]) > 0
-        network.train()
-        first = len(MODALITIES)
-        for n, answer in zip(chosen, found, strict=True):
-            rng = draws[n]
-            channel = int(rng.integers(len(LESION_TYPES)))
-            truth = target[n, channel].cpu().numpy() > 0.5
-            before = answer[channel].cpu().numpy()
-            if rng.random() < 0.3:
-                before = np.zeros_like(truth)
-            count = 1 + int(rng.integers(self.config.most_clicks))
-            clicks = simulate_clicks(before, truth, count, rng)
-            for offset, kind in enumerate((True, False)):
-                points = [voxel for voxel, positive in clicks if positive is kind]
-                image[n, first + offset] = draw_clicks(truth.shape, points, image.device)
-            if rng.random() < 0.7:
-                image[n, first + 2] = torch.from_numpy(before).to(image)
-        return image
+        """Clicks on the network's errors, for some of the batch."""
+        return add_clicks(self.config, network, image, target, numbers)
 
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Dice of the lesion types that are there, what is marked of those that are not, and
-        cross-entropy.
-
-        What is marked of absent types counts by its logarithm: every halving is worth as much, as
-        with Dice. The cross-entropy is summed over all voxels, for Dice hardly minds what is marked
-        wrongly where a lesion is small; and divided by the same number in every case, for relative
-        to the lesion's volume it would forbid to mark much at all.
-        """
-        axes = (2, 3, 4)
-        probability, volume = logits.sigmoid(), target.sum(axes)
-        both = (probability * target).sum(axes)
-        dice = (2 * both + 1) / (probability.sum(axes) + volume + 1)
-        weight = torch.tensor(self.config.lesion_weight, device=logits.device)
-        entropy = F.binary_cross_entropy_with_logits(
-            logits, target, pos_weight=weight, reduction="none"
-        ).sum(axes)
-        there = volume > 0
-        missed = ((1 - dice) * there).sum() / there.sum().clamp_min(1)
-        false = (probability.sum(axes) / _FEW).log1p()
-        false = (false * ~there).sum() / (~there).sum().clamp_min(1)
-        return (
-            missed
-            + self.config.absent_weight * false
-            + entropy.mean() / (self.config.entropy_volume)
-        )
+        """`losses.lesion_loss`."""
+        return lesion_loss(logits, target, self.config)
 
     def trials(self, grid: GridConfig) -> Iterator[Trial]:
         """Every set of sequences with every kind of stroke validated; on the first grid only."""

@@ -1,4 +1,4 @@
-"""Train a U-Net on generated heads: the whole loop, top to bottom, for every task.
+"""Train a U-Net on generated or real images: the whole loop, top to bottom, for every task.
 
 One process, CPU or GPU:
 
@@ -10,7 +10,9 @@ Several processes (a GPU each where there are GPUs, gloo on CPUs):
         --head-labels DIR --config recipe.toml --out runs/skull-strip
 
 Without --config, the recipe of the weights that ship is used. Lesions: `--task lesion
---lesion-masks DIR` besides; anatomy: `--task anatomy --lesion-masks DIR --atlas FILE`.
+--lesion-masks DIR` besides; anatomy: `--task anatomy --lesion-masks DIR --atlas FILE`. Cases of
+one's own: `--protocol NAME --data nfbs=FOLDER`, or a recipe with a table [real]. Several machines:
+`docs/slurm.md`.
 
 A run that was stopped, however abruptly, goes on from its last checkpoint when the same command is
 given again, and ends with the same weights as if it had never stopped: every image depends on the
@@ -23,6 +25,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import shutil
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -44,12 +47,12 @@ from strokedx_core.training.config import (
     ConfigError,
     TrainingConfig,
     read_config,
+    read_toml,
 )
 from strokedx_core.training.export import export_run
 from strokedx_core.training.failures import check_loss, memory_advice
 from strokedx_core.training.feeding import batches, drawn
 from strokedx_core.training.network import autocast, begin, device_of, make_network
-from strokedx_core.training.problems import Problem
 from strokedx_core.training.run_log import RunLog
 from strokedx_core.training.tasks import FOLDERS, problem_of
 from strokedx_core.training.validation import validate
@@ -106,9 +109,9 @@ def train(
         fit, or the run folder belongs to another configuration.
     FloatingPointError
         If the loss is no longer a number; the batch is kept in the run folder.
-    BadCases
+    BadCasesError
         If more real cases cannot be read than `config.real` lets pass.
-    OutOfMemory
+    NoMemoryError
         Naming the setting to lower.
     OSError
         If a checkpoint cannot be written; the one before it stays whole.
@@ -127,6 +130,7 @@ def train(
     main = rank == 0
     out.mkdir(parents=True, exist_ok=True)
     if main:
+        shutil.rmtree(out / "skipped", ignore_errors=True)
         # Prepare the cache once; the other processes then only read it.
         problem = problem_of(config, folders, out / "cache", device)
     if world > 1:
@@ -165,16 +169,16 @@ def train(
                 group["lr"] = rate
             optimizer.zero_grad(set_to_none=True)
             for part in range(config.accumulate):
-                asked = time.perf_counter()
-                image, target = next(feed)
-                waited += time.perf_counter() - asked
-                numbers = drawn(config, step, part, rank, world)
                 alone = shared is not None and part < config.accumulate - 1
                 with (
                     memory_advice(config, world),
                     # Processes add up their gradients after the last part.
                     shared.no_sync() if shared is not None and alone else nullcontext(),
                 ):
+                    asked = time.perf_counter()
+                    image, target = next(feed)
+                    waited += time.perf_counter() - asked
+                    numbers = drawn(config, step, part, rank, world)
                     with autocast(config, device):
                         image = problem.prompt(model, image, target, numbers)
                         logits = network(image.contiguous(memory_format=torch.channels_last_3d))
@@ -237,20 +241,32 @@ def train(
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry for `torchrun` and `python -m`."""
-    parser = argparse.ArgumentParser(description="Train a task's network on generated heads.")
+    parser = argparse.ArgumentParser(description="Train a task's network.")
     parser.add_argument("--task", choices=sorted(CONFIGS), default="skull-strip")
-    parser.add_argument("--head-labels", type=Path, required=True)
+    parser.add_argument("--protocol", help="a named configuration in place of --task and --config")
+    parser.add_argument("--data", action="append", default=[], metavar="NAME=FOLDER")
+    parser.add_argument("--head-labels", type=Path)
     parser.add_argument("--lesion-masks", type=Path)
     parser.add_argument("--atlas", type=Path)
     parser.add_argument("--config", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--quiet", action="store_true")
     options = parser.parse_args(arguments)
-    given = {name: getattr(options, name.replace("-", "_")) for name in FOLDERS[options.task]}
-    folders = {name: path for name, path in given.items() if path is not None}
-    for name in given.keys() - folders.keys():
-        parser.error(f"--task {options.task} needs --{name}")
-    config = read_config(options.config or RECIPES[options.task], options.task)
+    folders = {name: Path(folder) for name, _, folder in (d.partition("=") for d in options.data)}
+    for name in ("head-labels", "lesion-masks", "atlas"):
+        path = getattr(options, name.replace("-", "_"))
+        if path is not None:
+            folders[name] = path
+    if options.protocol:
+        from strokedx_core.training.protocol import configured
+
+        changes = read_toml(options.config) if options.config else {}
+        config = configured(options.protocol, folders, changes)
+    else:
+        config = read_config(options.config or RECIPES[options.task], options.task)
+        needed = FOLDERS[options.task] if config.real is None or config.real.share < 1 else ()
+        for name in set(needed) - folders.keys():
+            parser.error(f"--task {options.task} needs --{name}")
     train(config, folders, options.out, quiet=options.quiet)
 
 

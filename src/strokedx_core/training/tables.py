@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+import tomllib
+from pathlib import Path
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from strokedx_core.tasks import LESION_TYPES, MODALITIES
 
-__all__ = ["ConfigError", "DataConfig", "GridConfig", "NetworkConfig", "RealConfig", "Strict"]
+__all__ = [
+    "ConfigError",
+    "DataConfig",
+    "GridConfig",
+    "NetworkConfig",
+    "RealConfig",
+    "Strict",
+    "read_toml",
+    "reasons",
+]
 
 
 class ConfigError(ValueError):
@@ -116,3 +127,27 @@ class RealConfig(Strict):
         if self.lesion_type not in LESION_TYPES:
             raise ValueError(f"lesion_type: {self.lesion_type!r} is none of {list(LESION_TYPES)}")
         return self
+
+
+def read_toml(path: Path | str) -> dict[str, Any]:
+    """Values of a TOML file.
+
+    Raises
+    ------
+    ConfigError
+        If there is none, naming the file.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            return tomllib.load(file)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from error
+
+
+def reasons(error: ValidationError) -> str:
+    """Every key that is wrong, and why."""
+    return "; ".join(
+        f"{'.'.join(map(str, e['loc'])) or 'configuration'}: {e['msg']}" for e in error.errors()
+    )

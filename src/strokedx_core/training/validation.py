@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import torch
 
+from strokedx_core.training.failures import BadCasesError
 from strokedx_core.training.network import autocast
 from strokedx_core.training.problems import Problem
 from strokedx_core.training.run_log import Picture
@@ -26,6 +27,11 @@ def validate(model: torch.nn.Module, problem: Problem, device: torch.device) -> 
 
     Voxels whose target is negative are not known, and count nowhere. Where neither target nor
     network marks anything, Dice is 1.
+
+    Raises
+    ------
+    BadCasesError
+        If no image, or too few of real cases, can be read.
     """
     config = problem.config
     scores: dict[str, list[float]] = {}
@@ -50,6 +56,8 @@ def validate(model: torch.nn.Module, problem: Problem, device: torch.device) -> 
             scores.setdefault(trial.title, []).append(dice)
     model.train()
     every = [dice for values in scores.values() for dice in values]
+    if not every:
+        raise BadCasesError("no case that validation looks at can be read")
     summary = {name: sum(values) / len(values) for name, values in scores.items()}
     best_and_worst = {"mean": sum(every) / len(every), "worst": min(every)}
     return Validation(best_and_worst | summary, right / seen, pictures)

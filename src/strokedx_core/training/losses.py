@@ -1,0 +1,53 @@
+"""How errors are weighed."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from monai.losses.dice import DiceLoss
+from torch import Tensor
+
+from strokedx_core.training.config import LesionConfig
+
+__all__ = ["known_entropy", "lesion_loss", "skull_strip_loss"]
+
+_FEW = 20
+"""Voxels of an absent type from which marking more begins to cost less."""
+
+_DICE = DiceLoss(sigmoid=True)
+
+
+def skull_strip_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Dice and cross-entropy, alike."""
+    loss: Tensor = _DICE(logits, target)
+    return loss + F.binary_cross_entropy_with_logits(logits, target)
+
+
+def lesion_loss(logits: Tensor, target: Tensor, config: LesionConfig) -> Tensor:
+    """Dice of the lesion types that are there, what is marked of those that are not, and
+    cross-entropy.
+
+    What is marked of absent types counts by its logarithm: every halving is worth as much, as
+    with Dice. The cross-entropy is summed over all voxels, for Dice hardly minds what is marked
+    wrongly where a lesion is small; and divided by the same number in every case, for relative
+    to the lesion's volume it would forbid to mark much at all.
+    """
+    axes = (2, 3, 4)
+    probability, volume = logits.sigmoid(), target.sum(axes)
+    both = (probability * target).sum(axes)
+    dice = (2 * both + 1) / (probability.sum(axes) + volume + 1)
+    weight = torch.tensor(config.lesion_weight, device=logits.device)
+    entropy = F.binary_cross_entropy_with_logits(
+        logits, target, pos_weight=weight, reduction="none"
+    ).sum(axes)
+    there = volume > 0
+    missed = ((1 - dice) * there).sum() / there.sum().clamp_min(1)
+    false = (probability.sum(axes) / _FEW).log1p()
+    false = (false * ~there).sum() / (~there).sum().clamp_min(1)
+    return missed + config.absent_weight * false + entropy.mean() / config.entropy_volume
+
+
+def known_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """Binary cross-entropy of the voxels whose target is known, that is not negative."""
+    known = target >= 0
+    return F.binary_cross_entropy_with_logits(logits[known], target[known])

@@ -1,0 +1,178 @@
+"""Larger batches and networks than memory holds, and processes that die."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+from training_run import CONFIG, command, environment
+
+from strokedx_core.nets.unet3d import UNet3D
+from strokedx_core.training.checkpoint import load_checkpoint
+from strokedx_core.training.config import SkullStripConfig
+from strokedx_core.training.segmentation import train
+
+BATCH_FILE = Path(__file__).parents[2] / "docs" / "train.sbatch"
+SHORT = (
+    CONFIG.replace("steps = 60", "steps = 4")
+    .replace("checkpoint_every = 4", "checkpoint_every = 1")
+    .replace("validation_images = 2", "validation_images = 1")
+    .replace("[40, 40, 40]", "[24, 24, 24]")
+    .replace("widths = [8, 16, 16]", "widths = [4, 8]")
+)
+
+
+def apart(one: Path, other: Path) -> torch.Tensor:
+    """How far the weights of two runs lie from each other."""
+    first, second = (load_checkpoint(run / "last.pt")["model"] for run in (one, other))
+    return torch.cat([(first[name] - value).abs().flatten() for name, value in second.items()])
+
+
+def small_run(heads: Path, out: Path, **values: Any) -> Path:
+    config = SkullStripConfig(**tomllib.loads(SHORT) | values)
+    train(config, {"head-labels": heads}, out, quiet=True)
+    return out
+
+
+@pytest.fixture(scope="module")
+def whole(heads_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of four steps of two images each."""
+    return small_run(heads_folder, tmp_path_factory.mktemp("whole") / "run")
+
+
+def test_a_step_in_parts_is_the_same_step(whole: Path, heads_folder: Path, tmp_path: Path) -> None:
+    parts = small_run(heads_folder, tmp_path / "parts", accumulate=2)
+    assert load_checkpoint(parts / "last.pt")["step"] == 4
+    # Adam divides a gradient by its size: where it is all but zero, rounding decides the step.
+    difference = apart(parts, whole)
+    assert float(difference.quantile(0.99)) < 1e-4
+    assert float(difference.max()) < 1e-2
+    losses = [
+        (run / "metrics.csv").read_text().splitlines()[1].split(",")[1] for run in (parts, whole)
+    ]
+    assert float(losses[0]) == pytest.approx(float(losses[1]), rel=1e-4)
+
+
+def test_checkpointed_runs_are_the_same(whole: Path, heads_folder: Path, tmp_path: Path) -> None:
+    other = small_run(heads_folder, tmp_path / "run", gradient_checkpointing=True)
+    assert not apart(other, whole).any()
+
+
+def test_features_computed_again_change_neither_gradients_nor_statistics() -> None:
+    torch.manual_seed(0)
+    plain = UNet3D(1, 1, (4, 8, 8), norm="batch", stem_stride=1, upsampling="transposed")
+    again = UNet3D(1, 1, (4, 8, 8), norm="batch", stem_stride=1, upsampling="transposed")
+    again.load_state_dict(plain.state_dict())
+    again.checkpointing = True
+    image = torch.rand(2, 1, 8, 8, 8)
+    kept = []
+    for network in (plain, again):
+        held: list[int] = []
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda tensor, held=held: held.append(tensor.numel()) or tensor, lambda tensor: tensor
+        ):
+            loss = network(image).square().mean()
+        kept.append(sum(held))
+        loss.backward()
+    for (name, one), other in zip(plain.named_parameters(), again.parameters(), strict=True):
+        assert torch.equal(one.grad, other.grad), name
+    for (name, one), other in zip(plain.named_buffers(), again.buffers(), strict=True):
+        assert torch.equal(one, other), name
+    assert kept[1] < kept[0] / 2
+    assert all(layer.momentum == 0.1 for layer in again.modules() if hasattr(layer, "momentum"))
+
+
+def test_the_original_network_takes_a_step() -> None:
+    """All its 90 million parameters, with features computed again, on a grid that is small."""
+    torch.manual_seed(0)
+    network = UNet3D.seed_protocol()
+    network.checkpointing = True
+    optimizer = torch.optim.SGD(network.parameters(), 1e-2)
+    image, target = torch.rand(2, 1, 16, 16, 16), torch.zeros(2, 1, 16, 16, 16)
+    before = [p.detach().clone() for p in network.parameters()]
+    loss = torch.nn.functional.binary_cross_entropy_with_logits(network(image), target)
+    loss.backward()
+    optimizer.step()
+    assert network.parameter_count == 90_298_561
+    assert (
+        sum(not torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True)) > 40
+    )
+
+
+@pytest.mark.slow
+def test_a_compiled_network_trains_alike(whole: Path, heads_folder: Path, tmp_path: Path) -> None:
+    compiled = small_run(heads_folder, tmp_path / "run", compile=True)
+    assert float(apart(compiled, whole).quantile(0.99)) < 1e-3
+
+
+def test_one_of_two_ways_to_save_memory_or_time(heads_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="only one of the two"):
+        small_run(heads_folder, tmp_path, compile=True, gradient_checkpointing=True)
+    with pytest.raises(ValueError, match=r"batch \(2\) must be a multiple"):
+        small_run(heads_folder, tmp_path, accumulate=3)
+
+
+@pytest.mark.slow
+def test_a_killed_process_ends_the_run_and_two_machines_go_on(
+    heads_folder: Path, tmp_path: Path
+) -> None:
+    config, run, steps = tmp_path / "two.toml", tmp_path / "two", 30
+    config.write_text(SHORT.replace("steps = 4", f"steps = {steps}"), encoding="utf-8")
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    again = [*launch, *command(heads_folder, config, run)[1:]]
+    process = subprocess.Popen(
+        again, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    while not (run / "last.pt").exists() and process.poll() is None:
+        time.sleep(0.02)
+    workers = {
+        child.environ()["RANK"]: child
+        for child in psutil.Process(process.pid).children(recursive=True)
+        if "RANK" in child.environ()
+    }
+    assert sorted(workers) == ["0", "1"]
+    os.kill(workers["1"].pid, signal.SIGKILL)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert "SIGKILL" in said or "Signal 9" in said
+    assert not any(worker.is_running() for worker in workers.values())
+    assert 0 < load_checkpoint(run / "last.pt")["step"] < steps
+    assert not (run / "weights.safetensors").exists()
+
+    # As on two machines without SLURM, started on each.
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = str(free.getsockname()[1])
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+    told = {"NODES": "2", "HEAD": "localhost", "PORT": port, "PATH": path}
+    machines = [
+        subprocess.Popen(
+            ["bash", str(BATCH_FILE), *command(heads_folder, config, run)[3:]],
+            env=environment() | told,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    for machine in machines:
+        _, said = machine.communicate(timeout=500)
+        assert machine.returncode == 0, said
+    nodes = json.loads((run / "environment.json").read_text(encoding="utf-8"))
+    assert (nodes["processes"], nodes["nodes"]) == (2, 2)
+    unbroken = small_run(heads_folder, tmp_path / "one", steps=steps)
+    assert load_checkpoint(run / "last.pt")["step"] == steps
+    difference = apart(run, unbroken)
+    assert float(difference.quantile(0.99)) < 1e-3
+    assert float(difference.max()) < 3e-2
