@@ -111,6 +111,8 @@ def test_the_original_network_takes_a_step() -> None:
 
 
 @pytest.mark.slow
+# PyTorch's own compiler uses what PyTorch calls deprecated.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_compiled_network_trains_alike(whole: Path, heads_folder: Path, tmp_path: Path) -> None:
     compiled = small_run(heads_folder, tmp_path / "run", compile=True)
     assert float(apart(compiled, whole).quantile(0.99)) < 1e-3
@@ -124,6 +126,7 @@ def test_one_of_two_ways_to_save_memory_or_time(heads_folder: Path, tmp_path: Pa
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_killed_process_ends_the_run_and_two_machines_go_on(
     heads_folder: Path, tmp_path: Path
 ) -> None:

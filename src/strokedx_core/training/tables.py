@@ -96,6 +96,8 @@ class RealConfig(Strict):
         is known; it is also what validation measures.
     validation, test : float
         Shares of the people that are validated on, and kept for the end.
+    split : int
+        Number of the division; the same people and number divide alike, whatever the seed.
     foreground : float
         Share of the patches whose middle lies on what is to be found, where the patch is smaller
         than the case.
@@ -114,6 +116,7 @@ class RealConfig(Strict):
     lesion_type: str = LESION_TYPES[0]
     validation: float = Field(0.1, gt=0, lt=0.5)
     test: float = Field(0.1, gt=0, lt=0.5)
+    split: int = Field(0, ge=0)
     foreground: float = Field(0.5, ge=0, le=1)
     augment: bool = True
     drop: float = Field(0.0, ge=0, lt=1)

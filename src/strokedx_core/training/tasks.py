@@ -79,7 +79,7 @@ class Parts(NamedTuple):
 
 
 def cases_of(config: TrainingConfig, folders: Mapping[str, Path]) -> Parts:
-    """The cases of a configuration's data sets, people divided by its seed.
+    """The cases of a configuration's data sets, people divided as `real.split` says.
 
     Raises
     ------
@@ -101,7 +101,7 @@ def cases_of(config: TrainingConfig, folders: Mapping[str, Path]) -> Parts:
     people = sorted({(case.dataset, case.person) for case in cases})
     if len(people) < 3:
         raise ConfigError(f"real: {len(people)} people are too few to divide; 3 are needed")
-    order = np.random.default_rng((config.seed, 3)).permutation(len(people))
+    order = np.random.default_rng(config.real.split).permutation(len(people))
     shares = (config.real.validation, config.real.test)
     counts = [max(1, round(share * len(people))) for share in shares]
     ends = [0, counts[0], sum(counts), len(people)]
