@@ -47,7 +47,7 @@ def use_rule(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     text = {**read_card("skull_strip").text, "name": "rule", "task": "lesion"}
     text = {**text, "architecture": network.config, "input": {"spacings_mm": [1.6]}}
     write_weights(network.state_dict(), text, path)
-    task = replace(TASKS["lesion"], default_weights=str(path))
+    task = replace(TASKS["lesion"], default_weights=str(path), special_weights=())
     monkeypatch.setitem(TASKS, "lesion", task)
     monkeypatch.setattr(lesion_case, "_lesion_network", lambda *_: RuleNetwork())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 __all__ = ["LESION_TYPES", "MODALITIES", "TASKS", "Task"]
@@ -29,6 +30,8 @@ class Task:
         What it writes, in words.
     default_weights : str
         Name of the weights used when none are named.
+    special_weights : tuple of (str, str)
+        Sequence, and the weights that are better than the default ones where it is there.
     """
 
     name: str
@@ -36,6 +39,13 @@ class Task:
     modalities: tuple[str, ...]
     writes: tuple[str, ...]
     default_weights: str
+    special_weights: tuple[tuple[str, str], ...] = ()
+
+    def weights_for(self, modalities: Iterable[str]) -> str:
+        """Name of the weights used when none are named, for a case of these sequences."""
+        there = set(modalities)
+        special = (name for modality, name in self.special_weights if modality in there)
+        return next(special, self.default_weights)
 
 
 TASKS: dict[str, Task] = {
@@ -54,6 +64,7 @@ TASKS: dict[str, Task] = {
             modalities=MODALITIES,
             writes=("lesion mask", "probability"),
             default_weights="lesion",
+            special_weights=(("DWI", "lesion_diffusion"),),
         ),
         Task(
             name="anatomy",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -180,7 +181,17 @@ def test_unknown_names_are_answered_with_the_known_ones() -> None:
 def test_each_task_has_its_default_weights() -> None:
     for task in TASKS.values():
         assert task.default_weights in available(task.name)
+        for modality, name in task.special_weights:
+            assert modality in task.modalities
+            assert name in available(task.name)
     assert available("no such task") == []
+
+
+def test_special_weights_are_taken_where_their_sequence_is_there() -> None:
+    task = replace(TASKS["lesion"], special_weights=(("DWI", "of diffusion"), ("SWI", "of blood")))
+    assert task.weights_for(["FLAIR"]) == task.default_weights
+    assert task.weights_for(["SWI", "T1W"]) == "of blood"
+    assert task.weights_for(["SWI", "DWI"]) == "of diffusion"
 
 
 def test_what_ships_is_small_enough_to_ship() -> None:

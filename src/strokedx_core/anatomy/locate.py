@@ -98,7 +98,7 @@ def locate_steps(
         network = _anatomy_network(name, place)
         spacing = read_card(name).spacings_mm[-1]
         grid = BrainGrid.around(inside, first.affine, spacing, network.divisor)
-        answer = torch.zeros((CHANNELS + 2, *grid.shape), device=place)
+        answer = torch.zeros((CHANNELS, *grid.shape), device=place)
         for number, volume in enumerate(looked_at):
             yield Progress(number, len(looked_at), "telling the parts of the brain apart")
             image = _image(grid, volume, inside, spacing).to(place)
@@ -126,8 +126,8 @@ def _image(grid: BrainGrid, volume: Volume, brain: np.ndarray, spacing: float) -
 
 
 def _answer(network: UNet3D, image: Tensor) -> Tensor:
-    """Probabilities, the mean over an image and its mirror image: of the right half, of no
-    structure and each of them, of no territory and each of them."""
+    """Probabilities, the mean over an image and its mirror image: of the right half, of each
+    structure, of each territory."""
     both = torch.stack((image, image.flip(0)))[:, None]
     dtype = autocast_dtype(image.device)
     with (
@@ -136,25 +136,22 @@ def _answer(network: UNet3D, image: Tensor) -> Tensor:
     ):
         logits = network(both.contiguous(memory_format=torch.channels_last_3d)).float()
     as_seen, mirrored = logits[0], logits[1].flip(1)
-    right, one_of = as_seen[:1].sigmoid(), (as_seen[1:], mirrored[1:])
     # In the mirror, right is left.
+    parts = [(as_seen[:1].sigmoid() + (-mirrored[:1]).sigmoid()) / 2]
     middle = 1 + len(STRUCTURES)
-    inside = as_seen[1:middle].logsumexp(0).sigmoid()
-    right = (right + inside - mirrored[:1].sigmoid()) / 2
-    parts = [right / inside.clamp_min(1e-3)]
-    for cut in (slice(0, len(STRUCTURES)), slice(len(STRUCTURES), None)):
-        found = [F.pad(one[cut], (0, 0) * 3 + (1, 0)).softmax(0) for one in one_of]
-        parts.append((found[0] + found[1]) / 2)
+    for cut in (slice(1, middle), slice(middle, None)):
+        parts.append((as_seen[cut].softmax(0) + mirrored[cut].softmax(0)) / 2)
     return torch.cat(parts)
 
 
 def _map(answer: Tensor, grid: BrainGrid, brain: np.ndarray, flags: tuple[Flag, ...]) -> AnatomyMap:
     finer = F.interpolate(answer[None], scale_factor=FINER, mode="trilinear", align_corners=False)
+    middle = 1 + len(STRUCTURES)
     right = finer[0, 0] > 0.5
-    # The brain mask knows better what is brain at all.
-    structure = 1 + finer[0, 2 : 2 + len(STRUCTURES)].argmax(0)
-    territory = 1 + finer[0, 3 + len(STRUCTURES) :].argmax(0)
+    structure = 1 + finer[0, 1:middle].argmax(0)
+    territory = 1 + finer[0, middle:].argmax(0)
     numbers = torch.where(structure == VENTRICLE, 0, 2 * territory - 1 + right)
+    # Where the brain is at all, its mask knows.
     found, territories, sides = (
         grid.nearest(part.to("cpu", torch.uint8).numpy(), FINER) * brain
         for part in (structure, numbers, right)

@@ -111,18 +111,20 @@ class AnatomyProblem:
         return image
 
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Dice of every part that is there, and cross-entropy of every voxel.
+        """Dice of every part that is there, and cross-entropy, within the brain alone: where that
+        is, skull stripping knows better.
 
-        Structures exclude each other, and so do territories; the right half stands by itself.
+        Structures exclude each other, and so do territories, which ventricles have none of.
         """
-        loss = F.binary_cross_entropy_with_logits(logits[:, 0], target[:, 0])
-        axes = (2, 3, 4)
-        for first, count in ((1, len(STRUCTURES)), (1 + len(STRUCTURES), len(TERRITORIES))):
-            one_of, truth = logits[:, first : first + count], target[:, first : first + count]
-            none = 1 - truth.sum(1, keepdim=True)
-            every = torch.cat((torch.zeros_like(one_of[:, :1]), one_of), 1)
-            loss = loss + F.cross_entropy(every, torch.cat((none, truth), 1).argmax(1))
-            probability = every.softmax(1)[:, 1:]
+        middle, axes = 1 + len(STRUCTURES), (2, 3, 4)
+        brain = target[:, 1:middle].sum(1)
+        side = F.binary_cross_entropy_with_logits(logits[:, 0], target[:, 0], reduction="none")
+        loss = (side * brain).sum() / brain.sum().clamp_min(1)
+        for cut in (slice(1, middle), slice(middle, None)):
+            truth, one_of = target[:, cut], logits[:, cut].log_softmax(1)
+            there = truth.sum(1, keepdim=True)
+            loss = loss - (one_of * truth).sum() / there.sum().clamp_min(1)
+            probability = one_of.exp() * there
             volume = truth.sum(axes)
             both = (probability * truth).sum(axes)
             dice = (2 * both + 1) / (probability.sum(axes) + volume + 1)
