@@ -61,7 +61,7 @@ def test_installed_weights_are_offered_and_used(qtbot, viewer: ViewerModel, tmp_
     widget.model_box.choose("finds-nothing")
     widget.run_button.click()
     qtbot.waitUntil(lambda: widget.job is None, timeout=120_000)
-    assert "no brain was found" in widget.flags.text()
+    assert "No brain was found" in widget.flags.text()
     assert not viewer.layers[-1].data.any()
 
     installed(tmp_path, "another", "skull-strip", (1, 1))
