@@ -39,7 +39,7 @@ _OVERLAY = "StrokeDx captions"
 def place_labels(
     spots: Sequence[Spot],
     axis: int,
-    scale: Sequence[float],
+    scale: Sequence[float] | np.ndarray,
     pixels_per_unit: float,
     shape: Sequence[int],
 ) -> tuple[np.ndarray, list[Spot]]:
