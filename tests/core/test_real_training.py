@@ -336,7 +336,7 @@ class TestBadCases:
 
 
 def test_a_run_on_real_cases_alone_lowers_its_loss(nfbs: Path, tmp_path: Path) -> None:
-    config = SkullStripConfig(**HEADS | {"steps": 24, "steps_per_epoch": 8})
+    config = SkullStripConfig(**HEADS | {"steps": 48, "steps_per_epoch": 12})
     weights = train(config, {"nfbs": nfbs}, tmp_path / "run", quiet=True)
     with (tmp_path / "run" / "metrics.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
