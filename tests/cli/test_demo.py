@@ -46,8 +46,9 @@ def test_demo_ends_with_a_lesion_and_what_it_is(demo_text):
     assert float(re.search(r"Dice (\d\.\d+)", part)[1]) > 0.5
     for step in ("find brain and lesion", "tell where it is"):
         assert re.search(rf"{step} \d+\.\d+ s", part)
-    # The infarct was put into the territory of the right middle cerebral artery.
-    assert "right middle cerebral artery" in part
+    # The infarct was put into the territory of the left middle cerebral artery.
+    assert "left middle cerebral artery" in part
+    assert "right" not in part
     assert "ADC" in part
     assert "Research use only" in part
 

@@ -94,7 +94,7 @@ def test_a_short_training_tells_the_largest_parts_apart(
     train(config, folders, cache, quiet=True)
     with (cache / "metrics.csv").open(encoding="utf-8", newline="") as file:
         (row,) = csv.DictReader(file)
-    assert float(row["mean"]) > 0.4
+    assert float(row["Dice mean"]) > 0.4
     events = [float(loss) for loss in _losses(cache)]
     assert np.mean(events[-10:]) < 0.75 * np.mean(events[:5])
 

@@ -251,6 +251,11 @@ class TestSignals:
     def test_units_of_the_coefficient(self, factor: float) -> None:
         adc = np.full((4, 4, 4), 800.0) * factor
         assert in_micrometres(adc).mean() == pytest.approx(800, rel=1e-5)
+        # Noise in the air around a head says nothing of the unit.
+        brain = np.zeros((40, 40, 40), bool)
+        brain[15:20, 15:20, 15:20] = True
+        noisy = np.where(brain, adc.flat[0], adc.flat[0] / 50)
+        assert in_micrometres(noisy, brain)[brain].mean() == pytest.approx(800, rel=1e-5)
 
     def test_no_unit_of_the_coefficient(self) -> None:
         lesion = atlases.ball(LEFT, 12)

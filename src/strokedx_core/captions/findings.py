@@ -77,7 +77,8 @@ def measure_findings(
     if anatomy is not None:
         anatomy = anatomy.onto(mask.shape, mask.affine)
     try:
-        signals = Signals.of(images, mask, midplane)
+        brain = None if anatomy is None else anatomy.structure > 0
+        signals = Signals.of(images, mask, midplane, brain)
     except ValueError as error:
         raise VolumeError(f"{images['ADC'].path}: {error}") from error
     places = _places(mask, atlas, anatomy, in_mni)

@@ -43,15 +43,19 @@ class Signals:
 
     @classmethod
     def of(
-        cls, volumes: Mapping[str, Volume], mask: Volume, midplane: np.ndarray | None
+        cls,
+        volumes: Mapping[str, Volume],
+        mask: Volume,
+        midplane: np.ndarray | None,
+        brain: np.ndarray | None = None,
     ) -> Signals:
-        """Bring volumes onto the grid of a mask."""
+        """Bring volumes onto the grid of a mask; `brain` is on it too, where it is known."""
         images = {}
         for modality, volume in volumes.items():
             data = volume.data
             if not same_grid(volume, mask):
                 data = onto_grid(data, volume.affine, mask.shape, mask.affine)
-            images[modality] = in_micrometres(data) if modality == "ADC" else data
+            images[modality] = in_micrometres(data, brain) if modality == "ADC" else data
         return cls(images, mask.affine, midplane, mask.data)
 
     def mean(self, modality: str, voxels: np.ndarray) -> float:
@@ -93,15 +97,23 @@ class Signals:
         return there[((there >= 0) & (there < self.lesion.shape)).all(axis=1)]
 
 
-def in_micrometres(adc: np.ndarray) -> np.ndarray:
+def in_micrometres(adc: np.ndarray, brain: np.ndarray | None = None) -> np.ndarray:
     """An ADC map in 10^-6 mm²/s, whichever power of a thousand it came in.
+
+    Parameters
+    ----------
+    adc : ndarray
+    brain : ndarray of bool, same shape, optional
+        Where its median is taken; of all that is positive where not given, which noise in the air
+        around a head may make too small.
 
     Raises
     ------
     ValueError
         If its median is no brain's in any of them.
     """
-    positive = adc[adc > 0]
+    inside = adc if brain is None or not brain.any() else adc[brain]
+    positive = inside[inside > 0]
     median = float(np.median(positive)) if positive.size else 0.0
     for factor in (1.0, 1e3, 1e6):
         if 200 <= median * factor <= 3000:

@@ -41,7 +41,7 @@ __all__ = [
     "sequences_on_grid",
 ]
 
-CLICK_PATCH = 64
+CLICK_PATCH = 48
 """Voxels along each side of what is predicted around a click, at most."""
 
 SEEN_MM = 3.0

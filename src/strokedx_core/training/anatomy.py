@@ -42,6 +42,7 @@ class AnatomyProblem:
     """
 
     share = 0.03
+    exclusive = (slice(1, 1 + len(STRUCTURES)), slice(1 + len(STRUCTURES), None))
 
     def __init__(
         self,
@@ -132,7 +133,8 @@ class AnatomyProblem:
         return loss
 
     def trials(self, grid: GridConfig) -> Iterator[Trial]:
-        """Every sequence of every head held out, with whatever stroke comes up."""
+        """Every sequence of every head held out, with whatever stroke comes up; what lies outside
+        of the brain counts nowhere."""
         if grid != self.config.grids[0]:
             return
         recipe = self.config.recipe(grid)
@@ -144,4 +146,6 @@ class AnatomyProblem:
                         head, to_mni, self.shapes, 1_000_003 * (which + 1) + number,
                         sequences=(name,), recipe=recipe,
                     )  # fmt: skip
-                    yield Trial(name, *self._pair(case, anatomy), 0)
+                    image, target = self._pair(case, anatomy)
+                    brain = target[1 : 1 + len(STRUCTURES)].amax(0) > 0
+                    yield Trial(name, image, torch.where(brain, target, -1.0), 0)

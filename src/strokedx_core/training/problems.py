@@ -64,6 +64,11 @@ class Problem(Protocol):
     def share(self) -> float:
         """About how many voxels of an image are marked, 0 to 1."""
 
+    @property
+    def exclusive(self) -> tuple[slice, ...]:
+        """Groups of channels of which the strongest alone is marked in each voxel; any other
+        channel is marked where its logit is positive."""
+
     def training(self, number: int, grid: GridConfig) -> tuple[Tensor, Tensor]:
         """Image and target number `number`: channels first, no batch axis."""
 
@@ -131,6 +136,7 @@ class SkullStripProblem:
     """
 
     share = 0.5
+    exclusive = ()
 
     def __init__(
         self,
@@ -179,6 +185,7 @@ class LesionProblem:
     """
 
     share = 0.01
+    exclusive = ()
 
     def __init__(
         self,

@@ -119,6 +119,11 @@ class RealProblem:
         }
 
     @property
+    def exclusive(self) -> tuple[slice, ...]:
+        """Any channel may be marked."""
+        return ()
+
+    @property
     def share(self) -> float:
         """About how many voxels are marked; cross-entropy alone begins undecided."""
         return 0.5 if self.config.task == "skull-strip" or self.config.loss == "bce" else 0.01

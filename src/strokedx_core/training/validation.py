@@ -44,7 +44,7 @@ def validate(model: torch.nn.Module, problem: Problem, device: torch.device) -> 
             with torch.no_grad(), autocast(config, device):
                 logits = model(image[None])[0].float()
             known = target >= 0
-            found, truth = (logits > 0) & known, target > 0.5
+            found, truth = _marked(logits, problem.exclusive) & known, target > 0.5
             total = int(found.sum() + truth.sum())
             dice = 2 * int((found & truth).sum()) / total if total else 1.0
             right += int(((found == truth) & known).sum())
@@ -61,3 +61,11 @@ def validate(model: torch.nn.Module, problem: Problem, device: torch.device) -> 
     summary = {name: sum(values) / len(values) for name, values in scores.items()}
     best_and_worst = {"mean": sum(every) / len(every), "worst": min(every)}
     return Validation(best_and_worst | summary, right / seen, pictures)
+
+
+def _marked(logits: torch.Tensor, exclusive: tuple[slice, ...]) -> torch.Tensor:
+    """Where a channel's logit is positive, or in an exclusive group the largest of all."""
+    marked = logits > 0
+    for group in exclusive:
+        marked[group] = logits[group] == logits[group].amax(0, keepdim=True)
+    return marked
