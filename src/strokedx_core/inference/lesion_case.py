@@ -41,8 +41,8 @@ __all__ = [
     "sequences_on_grid",
 ]
 
-CLICK_PATCH = 48
-"""Voxels along each side of what is predicted around a click, at most."""
+CLICK_PATCH = (64, 64, 48)
+"""Voxels of what is predicted around a click, at most: more would answer later."""
 
 SEEN_MM = 3.0
 """How far around the brain the network sees."""
@@ -156,10 +156,10 @@ class LesionCase:
         probability : ndarray, shape of the patch, float32
         """
         low = [
-            min(max(round(place) - CLICK_PATCH // 2, 0), max(size - CLICK_PATCH, 0))
-            for place, size in zip(centre, self.grid.shape, strict=True)
+            min(max(round(place) - reach // 2, 0), max(size - reach, 0))
+            for place, size, reach in zip(centre, self.grid.shape, CLICK_PATCH, strict=True)
         ]
-        shape = tuple(min(size, CLICK_PATCH) for size in self.grid.shape)
+        shape = tuple(map(min, self.grid.shape, CLICK_PATCH))
         x, y, z = (slice(first, first + n) for first, n in zip(low, shape, strict=True))
         box, device = (x, y, z), self.image.device
         drawn = []
