@@ -21,6 +21,7 @@ def test_captions_at_three_window_sizes(
         if "FLAIR" not in layer.name:
             window.layers.remove(layer)
     (image,) = window.layers
+    image.visible = True
     labels = np.zeros(image.data.shape, np.int32)
     grid, middle = np.indices(labels.shape), np.array(labels.shape) // 2
     scale = np.array(image.scale)
