@@ -155,11 +155,13 @@ class LesionCase:
             Where the patch lies on the working grid.
         probability : ndarray, shape of the patch, float32
         """
+        divisor = self.network.divisor
+        patch = [-(-size // divisor) * divisor for size in CLICK_PATCH]
         low = [
             min(max(round(place) - reach // 2, 0), max(size - reach, 0))
-            for place, size, reach in zip(centre, self.grid.shape, CLICK_PATCH, strict=True)
+            for place, size, reach in zip(centre, self.grid.shape, patch, strict=True)
         ]
-        shape = tuple(map(min, self.grid.shape, CLICK_PATCH))
+        shape = tuple(map(min, self.grid.shape, patch))
         x, y, z = (slice(first, first + n) for first, n in zip(low, shape, strict=True))
         box, device = (x, y, z), self.image.device
         drawn = []
