@@ -319,7 +319,7 @@ def test_what_the_network_gets(monkeypatch: pytest.MonkeyPatch) -> None:
     made.click(Click(INSIDE))
     made.click(Click((20, 24, 12), positive=False))
     first, second = given
-    assert first.shape == second.shape == (10, 64, 64, 64)
+    assert first.shape == second.shape == (10, 64, 64, 48)
     assert first[7].max() > 0.8
     assert not first[8].any()
     assert second[7].max() > 0.8
