@@ -329,7 +329,7 @@ def test_what_the_network_gets(monkeypatch: pytest.MonkeyPatch) -> None:
     ml = first[9].sum().item() * 1.6**3 / 1000
     # Its ends reach out of the patch.
     assert ml == pytest.approx(LESIONS["left"].sum() * 0.027, rel=0.2)
-    assert second[9].sum() > first[9].sum()
+    assert second[9].any()
 
 
 @pytest.mark.slow
