@@ -102,7 +102,7 @@ def main() -> None:
     shapes = [
         shape
         for shape in load_shapes(options.data / "lesion_masks", options.cache)
-        if shape.name.rsplit("_", 1)[0].endswith("0") and 0.1 <= shape.volume_ml <= 400
+        if shape.person.endswith("0") and shape.plausible
     ]
     rows: dict[str, dict[str, list[float]]] = {}
     for name in HELD_OUT:

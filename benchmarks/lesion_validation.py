@@ -53,7 +53,7 @@ class Cases:
         self.shapes = [
             shape
             for shape in load_shapes(data / "lesion_masks", cache)
-            if shape.name.rsplit("_", 1)[0].endswith("0") and 0.1 <= shape.volume_ml <= 400
+            if shape.person.endswith("0") and shape.plausible
         ]
 
     def draw(

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_strokedx.caption_sheet import middle_of
+
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Labels, Points
@@ -72,8 +74,7 @@ def place_labels(
         slices = spot.voxels[:, axis]
         for number in np.unique(slices):
             voxels = spot.voxels[slices == number]
-            middle = voxels.mean(axis=0)
-            place = voxels[np.argmin(((voxels - middle) ** 2).sum(axis=1))].astype(float)
+            place = middle_of(voxels).astype(float)
             boxes = taken.setdefault(int(number), [])
             half = len(spot.label) * _WIDTH / 2
             wide, high = (scale[a] * pixels_per_unit for a in (along, down))

@@ -13,7 +13,7 @@ import numpy as np
 
 from strokedx_core.image_writing import write_atomically
 
-__all__ = ["CaptionRow", "CaptionSheet", "Spot"]
+__all__ = ["LEVELS", "CaptionRow", "CaptionSheet", "Spot", "middle_of"]
 
 LEVELS = {"case": "Case", "lesion": "Lesion", "slice": "Slice"}
 """Level → its name in the table."""
@@ -64,6 +64,12 @@ class Spot:
     value: int
     label: str
     voxels: np.ndarray
+
+
+def middle_of(voxels: np.ndarray) -> np.ndarray:
+    """The one of voxels, (n, 3), that lies nearest to their centroid."""
+    nearest: np.ndarray = voxels[np.argmin(((voxels - voxels.mean(axis=0)) ** 2).sum(axis=1))]
+    return nearest
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_strokedx.caption_layers import SliceText, hover_texts, show_labels
+from napari_strokedx.caption_sheet import middle_of
 from napari_strokedx.caption_work import CaptionRequest, write_captions
 from napari_strokedx.layers import check_layer, labels_source, layer_source
 from napari_strokedx.widgets.caption_table import CaptionTable
@@ -297,11 +298,16 @@ class CaptionsWidget(RunWidget):
     def _slice_of(self, world: np.ndarray) -> int:
         """The slice that the viewer shows, counted on the image that is described."""
         assert self.captioned is not None
-        keywords = self.captioned.request.source.keywords
         axis = self.captioned.sheet.slice_axis
-        scale = np.asarray(keywords["scale"], float)[-3:]
-        start = np.asarray(keywords["translate"], float)[-3:]
+        scale, start = self._placed()
         return round(float((world[axis] - start[axis]) / scale[axis]))
+
+    def _placed(self) -> tuple[np.ndarray, np.ndarray]:
+        """World units a voxel of the image that is described, and where its first voxel lies."""
+        assert self.captioned is not None
+        keywords = self.captioned.request.source.keywords
+        scale, start = (np.asarray(keywords[name], float)[-3:] for name in ("scale", "translate"))
+        return scale, start
 
     # The table
 
@@ -321,14 +327,10 @@ class CaptionsWidget(RunWidget):
         sheet = self.captioned.sheet
         about = sheet.rows[row]
         first = self._viewer.dims.ndim - 3
-        keywords = self.captioned.request.source.keywords
-        scale = np.asarray(keywords["scale"], float)[-3:]
-        start = np.asarray(keywords["translate"], float)[-3:]
+        scale, start = self._placed()
         if about.level == "lesion":
             spot = next(spot for spot in sheet.spots if spot.number == about.number)
-            middle = spot.voxels.mean(axis=0)
-            nearest = spot.voxels[np.argmin(((spot.voxels - middle) ** 2).sum(axis=1))]
-            world = start + scale * nearest
+            world = start + scale * middle_of(spot.voxels)
             self._viewer.dims.set_point(range(first, first + 3), world.tolist())
         elif about.level == "slice":
             axis = sheet.slice_axis

@@ -111,6 +111,15 @@ def _affine(shape: tuple[int, ...], spacing: tuple[float, ...], tilt: float) -> 
     return affine
 
 
+def _stored(values: np.ndarray, affine: np.ndarray) -> nib.Nifti1Image:
+    """An image in scanner coordinates, in mm."""
+    stored = nib.Nifti1Image(values, affine)
+    stored.header.set_xyzt_units("mm")
+    stored.set_qform(affine, 1)
+    stored.set_sform(affine, 1)
+    return stored
+
+
 def synthesise_case(head: Head, seed: int) -> dict[str, tuple[nib.Nifti1Image, nib.Nifti1Image]]:
     """Sequences of one head and the true brain mask of each.
 
@@ -139,10 +148,7 @@ def synthesise_case(head: Head, seed: int) -> dict[str, tuple[nib.Nifti1Image, n
         affine = _affine(shape, protocol.spacing, protocol.tilt)
         pair = []
         for values in ((200 * image).round().astype(np.int16), (share >= 0.5).astype(np.uint8)):
-            stored = nib.Nifti1Image(values, affine)
-            stored.header.set_xyzt_units("mm")
-            stored.set_qform(affine, 1)
-            stored.set_sform(affine, 1)
+            stored = _stored(values, affine)
             turn = nib.orientations.ornt_transform(
                 nib.io_orientation(affine), nib.orientations.axcodes2ornt(protocol.axes)
             )
@@ -192,11 +198,7 @@ def write_stroke(head: Head, shapes: Sequence[LesionShape], seed: int, folder: P
     for name, fine in made.items():
         values = resample(fine, shape, (start[0], start[1], start[2]), (x, y, z))
         kind = np.int16 if name in MODALITIES else np.uint8
-        stored = nib.Nifti1Image(values.round().astype(kind), affine)
-        stored.header.set_xyzt_units("mm")
-        stored.set_qform(affine, 1)
-        stored.set_sform(affine, 1)
-        nib.save(stored, folder / f"stroke_{name}.nii.gz")
+        nib.save(_stored(values.round().astype(kind), affine), folder / f"stroke_{name}.nii.gz")
 
 
 def main() -> None:

@@ -37,6 +37,16 @@ class LesionShape:
     start: Tensor
     volume_ml: float
 
+    @property
+    def plausible(self) -> bool:
+        """Whether it is neither a slip of the pen nor a whole hemisphere."""
+        return 0.1 <= self.volume_ml <= 400
+
+    @property
+    def person(self) -> str:
+        """Who it was drawn on, by the file's name: what stands before the last underscore."""
+        return self.name.rsplit("_", 1)[0]
+
 
 def load_shapes(folder: Path | str, cache: Path | str | None = None) -> list[LesionShape]:
     """Read every mask of a folder.

@@ -58,7 +58,7 @@ class AnatomyProblem:
             shapes = load_shapes(folders["lesion-masks"], cache)
         except (AtlasError, ValueError) as error:
             raise ConfigError(str(error)) from error
-        self.shapes = [shape for shape in shapes if 0.1 <= shape.volume_ml <= 400]
+        self.shapes = [shape for shape in shapes if shape.plausible]
 
         def prepared(heads: list[Head]) -> list[tuple[Head, Tensor, HeadAnatomy]]:
             found = []
@@ -117,11 +117,11 @@ class AnatomyProblem:
 
         Structures exclude each other, and so do territories, which ventricles have none of.
         """
-        middle, axes = 1 + len(STRUCTURES), (2, 3, 4)
-        brain = target[:, 1:middle].sum(1)
+        axes = (2, 3, 4)
+        brain = target[:, self.exclusive[0]].sum(1)
         side = F.binary_cross_entropy_with_logits(logits[:, 0], target[:, 0], reduction="none")
         loss = (side * brain).sum() / brain.sum().clamp_min(1)
-        for cut in (slice(1, middle), slice(middle, None)):
+        for cut in self.exclusive:
             truth, one_of = target[:, cut], logits[:, cut].log_softmax(1)
             there = truth.sum(1, keepdim=True)
             loss = loss - (one_of * truth).sum() / there.sum().clamp_min(1)
@@ -147,5 +147,5 @@ class AnatomyProblem:
                         sequences=(name,), recipe=recipe,
                     )  # fmt: skip
                     image, target = self._pair(case, anatomy)
-                    brain = target[1 : 1 + len(STRUCTURES)].amax(0) > 0
+                    brain = target[self.exclusive[0]].amax(0) > 0
                     yield Trial(name, image, torch.where(brain, target, -1.0), 0)

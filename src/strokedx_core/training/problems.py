@@ -202,13 +202,12 @@ class LesionProblem:
             shapes = load_shapes(folders["lesion-masks"], cache)
         except ValueError as error:
             raise ConfigError(str(error)) from error
-        # What is smaller or larger is a slip of the pen or a whole hemisphere.
-        shapes = [shape for shape in shapes if 0.1 <= shape.volume_ml <= 400]
+        shapes = [shape for shape in shapes if shape.plausible]
         held = config.validation_shapes
-        self.shapes = [s for s in shapes if not s.name.rsplit("_", 1)[0].endswith(held)]
+        self.shapes = [s for s in shapes if not s.person.endswith(held)]
         self._pool = -1
         self._cases: dict[tuple[int, GridConfig], StrokeCase] = {}
-        self.shapes_held_out = [s for s in shapes if s.name.rsplit("_", 1)[0].endswith(held)]
+        self.shapes_held_out = [s for s in shapes if s.person.endswith(held)]
         if not self.shapes or not self.shapes_held_out:
             raise ConfigError(
                 f"{folders['lesion-masks']}: no masks on one side of the split by names ending "

@@ -113,8 +113,8 @@ def head_item(item: Item, spacings: tuple[float, ...], multiple: int) -> tuple[T
     if len(spacings) > 1:
         # As in use, but around the brain as it is.
         truth = resample(brain, shape, start, step, outside="zero")
-        shape, _, step = working_grid(data.shape, affine, spacings[1])
-        found = Found(truth, start, working_grid(data.shape, affine, spacings[0])[2])
+        found = Found(truth, start, step)
+        _, _, step = working_grid(data.shape, affine, spacings[1])
         box = finer_grid(found, data.shape, step, spacings[1], multiple)
         if box is None:
             raise VolumeError(f"{item.case.brain}: what is marked is smaller than a voxel")

@@ -83,7 +83,7 @@ class RealConfig(Strict):
     Attributes
     ----------
     data_sets : tuple of str
-        Names of data sets, as `strokedx datasets` has them; training is told the folder of each.
+        Names of data sets, of `datasets.DATA_SETS`; training is told the folder of each.
     share : float
         Share of the training images that are real; the rest is generated. 1 generates none.
     modalities : tuple of str
