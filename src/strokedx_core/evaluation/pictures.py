@@ -70,7 +70,7 @@ def mask_overlay(
         if layer is not None
     }
     shown = outlines.pop("through", outlines["mask"])
-    low, high = _window(image)
+    low, high = _window(image, outlines["mask"])
 
     figure = Figure(figsize=(2.4 * columns, 8.4), dpi=100, facecolor="black")
     FigureCanvasAgg(figure)
@@ -105,10 +105,13 @@ def mask_overlay(
     figure.savefig(path, format="png", facecolor="black")
 
 
-def _window(image: NDArray[np.floating]) -> tuple[float, float]:
-    """Darkest and brightest grey: most of the background's zeros do not count."""
+def _window(image: NDArray[np.floating], marked: NDArray[np.floating]) -> tuple[float, float]:
+    """Darkest and brightest grey: most of the background's zeros do not count, and what is marked
+    is told from what lies around it, as a fresh infarct on DWI, brighter than all else."""
     shown = image[image != 0] if image.any() else image
     low, high = np.percentile(shown, (1, 99.5))
+    if marked.any():
+        high = max(high, np.percentile(image[marked > 0], 95))
     return float(low), float(max(high, np.nextafter(low, np.inf)))
 
 
