@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -40,7 +39,7 @@ def config() -> AnatomyConfig:
     return AnatomyConfig(
         seed=3,
         steps=60,
-        steps_per_epoch=60,
+        steps_per_epoch=30,
         batch=1,
         learning_rate=6e-3,
         warmup=5,
@@ -93,17 +92,9 @@ def test_a_short_training_tells_the_largest_parts_apart(
 ) -> None:
     train(config, folders, cache, quiet=True)
     with (cache / "metrics.csv").open(encoding="utf-8", newline="") as file:
-        (row,) = csv.DictReader(file)
-    assert float(row["Dice mean"]) > 0.4
-    events = [float(loss) for loss in _losses(cache)]
-    assert np.mean(events[-10:]) < 0.75 * np.mean(events[:5])
-
-
-def _losses(run: Path) -> list[float]:
-    from strokedx_core.training.checkpoint import load_checkpoint
-
-    losses: list[float] = load_checkpoint(run / "last.pt")["losses"]
-    return losses
+        first, last = csv.DictReader(file)
+    assert float(last["Dice mean"]) > 0.5
+    assert float(last["loss"]) < 0.85 * float(first["loss"])
 
 
 def test_the_shipped_recipe_is_a_recipe() -> None:
