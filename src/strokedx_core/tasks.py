@@ -73,5 +73,12 @@ TASKS: dict[str, Task] = {
             writes=("structures", "arterial territories", "sides", "MNI coordinates"),
             default_weights="anatomy",
         ),
+        Task(
+            name="caption",
+            title="Captions",
+            modalities=MODALITIES,
+            writes=("captions", "findings"),
+            default_weights="caption",
+        ),
     )
 }

@@ -240,16 +240,8 @@ class UNet3D(nn.Module):
                 f"spatial sizes must be multiples of {self.divisor}, got {tuple(image.shape[2:])}"
             )
         there = (image.detach().abs().amax((2, 3, 4)) > 0).to(image.dtype)
-        conditions = iter(self.conditions or ())
-        features = self.stem(image)
-        skips = []
-        for level, block in enumerate(self.encoder):
-            features = self._through(block, features)
-            if level:
-                features = _conditioned(features, there, conditions)
-            skips.append(features)
-            features = self.pool(features)
-        features = _conditioned(self._through(self.bottleneck, features), there, conditions)
+        *skips, features = self.encode(image)
+        conditions = iter((self.conditions or ())[len(skips) :])
         for up, block, skip in zip(self.up, self.decoder, reversed(skips), strict=True):
             features = self._through(block, torch.cat((skip, up(features)), dim=1))
             if skip is not skips[0]:
@@ -258,6 +250,33 @@ class UNet3D(nn.Module):
         if self.fine is not None:
             logits = self.fine(torch.cat((image, logits), dim=1))
         return logits
+
+    def encode(self, image: Tensor) -> list[Tensor]:
+        """Features at every resolution, finest first; the last are the bottleneck's.
+
+        Parameters
+        ----------
+        image : Tensor, shape (batch, in_channels, x, y, z)
+            Spatial sizes are multiples of `divisor`.
+        """
+        there = (image.detach().abs().amax((2, 3, 4)) > 0).to(image.dtype)
+        conditions = iter(self.conditions or ())
+        features = self.stem(image)
+        found = []
+        for level, block in enumerate([*self.encoder, self.bottleneck]):
+            features = self._through(block, self.pool(features) if level else features)
+            if level:
+                features = _conditioned(features, there, conditions)
+            found.append(features)
+        return found
+
+    def leave_encoder(self) -> None:
+        """Drop all layers that `encode` does not need."""
+        levels = len(self.encoder)
+        self.up, self.decoder = nn.ModuleList(), nn.ModuleList()
+        self.head, self.fine = nn.Identity(), None
+        if self.conditions is not None:
+            self.conditions = self.conditions[:levels]
 
     def _through(self, block: nn.Module, features: Tensor) -> Tensor:
         """What a block makes of features."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor
 
@@ -15,6 +16,7 @@ from strokedx_core.training.environment import describe_environment
 from strokedx_core.volume import write_atomically
 
 if TYPE_CHECKING:
+    from strokedx_core.training.caption_config import CaptionConfig
     from strokedx_core.training.validation import Validation
 
 __all__ = ["WAITING", "Picture", "RunLog", "draw_curves", "draw_slices", "read_metrics"]
@@ -33,7 +35,7 @@ class RunLog:
     ----------
     out : Path
         Run folder.
-    config : TrainingConfig
+    config : TrainingConfig or CaptionConfig
     step : int
         Steps done already; what was logged beyond them is forgotten.
     losses : list of float
@@ -42,8 +44,15 @@ class RunLog:
         No progress bar.
     """
 
+    folders: ClassVar[tuple[str, ...]] = ("epochs", "slices")
+
     def __init__(
-        self, out: Path, config: TrainingConfig, step: int, losses: list[float], quiet: bool
+        self,
+        out: Path,
+        config: TrainingConfig | CaptionConfig,
+        step: int,
+        losses: list[float],
+        quiet: bool,
     ) -> None:
         from rich.progress import (
             BarColumn,
@@ -55,7 +64,7 @@ class RunLog:
         from torch.utils.tensorboard import SummaryWriter
 
         self.out = out
-        for folder in ("epochs", "slices"):
+        for folder in self.folders:
             (out / folder).mkdir(exist_ok=True)
         write_atomically(out / "config.json", [config.model_dump_json(indent=2).encode()])
         environment = json.dumps(describe_environment(), indent=2)
@@ -97,25 +106,35 @@ class RunLog:
 
     def epoch(self, step: int, found: Validation) -> None:
         """Note the end of an epoch: a row in the table, curves, slices, a line in words."""
-        loss = sum(self.losses) / len(self.losses)
-        seconds = sum(self.seconds) / len(self.seconds)
-        row = {"step": str(step), "loss": f"{loss:.5g}", "seconds a step": f"{seconds:.3g}"}
-        row[WAITING] = f"{sum(self.waited) / sum(self.seconds):.3f}"
-        self.losses, self.seconds, self.waited = [], [], []
         scores = found.scores
-        row["accuracy"] = f"{found.accuracy:.6f}"
-        row |= {f"Dice {name}": f"{value:.5g}" for name, value in scores.items()}
-        self._write([*read_metrics(self.out), row])
-        self.events.add_scalar("accuracy", found.accuracy, step)
-        for name, value in scores.items():
-            self.events.add_scalar(f"Dice/{name}", value, step)
-        self.events.flush()
+        values = {"accuracy": found.accuracy} | {f"Dice {name}": v for name, v in scores.items()}
+        loss, seconds = self.row(step, values)
         draw_slices(found.pictures, self.out / "slices" / f"step_{step:06d}.png")
-        draw_curves(read_metrics(self.out), self.out / "curves.png")
         self.bar.console.print(
             f"step {step}: loss {loss:.4f}, accuracy {100 * found.accuracy:.2f} %, validation Dice "
             f"mean {scores['mean']:.4f}, worst {scores['worst']:.4f}, {seconds:.2f} s a step"
         )
+
+    def row(self, step: int, values: Mapping[str, float]) -> tuple[float, float]:
+        """Write what an epoch reached into the table, the curves and TensorBoard.
+
+        Returns
+        -------
+        loss, seconds : float
+            Means over the steps since the last row.
+        """
+        loss = sum(self.losses) / len(self.losses)
+        seconds = sum(self.seconds) / len(self.seconds)
+        row = {"step": str(step), "loss": f"{loss:.5g}", "seconds a step": f"{seconds:.3g}"}
+        row[WAITING] = f"{sum(self.waited) / sum(self.seconds):.3f}"
+        row |= {name: f"{value:.6g}" for name, value in values.items()}
+        self.losses, self.seconds, self.waited = [], [], []
+        self._write([*read_metrics(self.out), row])
+        for name, value in values.items():
+            self.events.add_scalar(name.replace(" ", "/", 1), value, step)
+        self.events.flush()
+        draw_curves(read_metrics(self.out), self.out / "curves.png")
+        return loss, seconds
 
     def close(self) -> None:
         """Stop the progress bar and finish the TensorBoard file."""
@@ -133,7 +152,7 @@ def read_metrics(run: Path) -> list[dict[str, str]]:
 
 
 def draw_curves(rows: list[dict[str, str]], path: Path) -> None:
-    """Loss on the left, every Dice on the right, over steps."""
+    """Loss on the left, every Dice or accuracy on the right, over steps."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -143,12 +162,13 @@ def draw_curves(rows: list[dict[str, str]], path: Path) -> None:
     steps = [int(row["step"]) for row in rows]
     left.plot(steps, [float(row["loss"]) for row in rows], marker="o")
     left.set(xlabel="step", ylabel="loss", yscale="log")
+    measure = "Dice" if "Dice mean" in rows[-1] else "accuracy"
     for name in rows[-1]:
-        if name.startswith("Dice "):
+        if name.startswith(f"{measure} "):
             values = [float(row.get(name) or "nan") for row in rows]
-            thick = 2.5 if name == "Dice mean" else 1
+            thick = 2.5 if name == f"{measure} mean" else 1
             right.plot(steps, values, marker="o", linewidth=thick, label=name.split(" ", 1)[1])
-    right.set(xlabel="step", ylabel="validation Dice", ylim=(0, 1))
+    right.set(xlabel="step", ylabel=f"validation {measure}", ylim=(0, 1))
     right.legend(fontsize=7)
     figure.savefig(path, dpi=80)
 

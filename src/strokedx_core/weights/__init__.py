@@ -29,6 +29,7 @@ __all__ = [
     "find_weights",
     "install_weights",
     "load_network",
+    "load_tensors",
     "read_card",
     "remove_weights",
     "shipped",
@@ -164,6 +165,18 @@ def _checked(path: Path, modified_ns: int) -> dict[str, torch.Tensor]:
         raise WeightsError(f"{path}: not a safetensors file: {error}") from error
 
 
+def load_tensors(name_or_path: str | Path) -> Mapping[str, torch.Tensor]:
+    """The tensors of weights, as they are kept.
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing, damaged, or not the one its card describes.
+    """
+    path = find_weights(name_or_path)
+    return _checked(path, path.stat().st_mtime_ns)
+
+
 def load_network(name_or_path: str | Path, device: torch.device | str = "cpu") -> UNet3D:
     """The network with its weights in float32, ready for inference.
 
@@ -177,7 +190,7 @@ def load_network(name_or_path: str | Path, device: torch.device | str = "cpu") -
     from strokedx_core.nets.unet3d import UNet3D
 
     path = find_weights(name_or_path)
-    tensors = _checked(path, path.stat().st_mtime_ns)
+    tensors = load_tensors(path)
     try:
         with torch.device("meta"):
             network = UNet3D(**read_card(path).architecture)
@@ -222,8 +235,8 @@ def write_weights(
         for name, value in state.items()
     }
     content = save(halves)
-    # What batch norm keeps count of is no parameter.
-    counts = ("running_mean", "running_var", "num_batches_tracked")
+    # What batch norm keeps count of is no parameter, nor is a tokenizer.
+    counts = ("running_mean", "running_var", "num_batches_tracked", "tokenizer")
     count = sum(value.numel() for name, value in halves.items() if not name.endswith(counts))
     full = {**card, "sha256": hashlib.sha256(content).hexdigest(), "parameters": count}
     # Plain entries go before tables, as TOML wants them.

@@ -64,13 +64,18 @@ def install_weights(path: Path | str, *, name: str | None = None, replace: bool 
     card = read_card(path)
     if card.task not in TASKS:
         raise WeightsError(f"{path}: task {card.task!r} is none of {', '.join(TASKS)}")
-    network = load_network(path)
-    found, wanted = (network.config["in_channels"], network.config["out_channels"]), _CHANNELS
-    if found != wanted[card.task]:
-        raise WeightsError(
-            f"{path}: task {card.task} takes and gives {wanted[card.task]} channels, "
-            f"this network {found}"
-        )
+    if card.task == "caption":
+        from strokedx_core.captions.neural import load_captioner
+
+        load_captioner(path)
+    else:
+        network = load_network(path)
+        found = network.config["in_channels"], network.config["out_channels"]
+        if found != _CHANNELS[card.task]:
+            raise WeightsError(
+                f"{path}: task {card.task} takes and gives {_CHANNELS[card.task]} channels, "
+                f"this network {found}"
+            )
     if not card.spacings_mm or min(card.spacings_mm) <= 0:
         raise WeightsError(f"{path}: the card's spacings_mm must be positive")
     name = name or card.name

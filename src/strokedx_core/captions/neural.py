@@ -1,0 +1,238 @@
+"""Captions that a network writes, each statement of which is checked against the findings.
+
+from strokedx_core.captions.neural import write_caption
+caption = write_caption(mask, {"DWI": dwi, "ADC": adc}, brain, findings)
+caption.text          # what the network wrote
+caption.checked       # what of it the findings bear out
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from strokedx_core.captions.claims import Claim, borne_out
+from strokedx_core.captions.facts import CaseFindings, Finding
+from strokedx_core.captions.phrasing import read, say
+from strokedx_core.captions.tokens import Tokenizer
+from strokedx_core.inference.brain_grid import BrainGrid
+from strokedx_core.inference.devices import choose_device
+from strokedx_core.inference.lesion_case import read_sequences, sequences_on_grid
+from strokedx_core.nets.captioner import BEGIN_CASE, BEGIN_SLICE, Captioner
+from strokedx_core.tasks import TASKS
+from strokedx_core.volume import Volume, VolumeError, to_canonical
+from strokedx_core.weights import WeightsError, find_weights, load_tensors, read_card
+
+__all__ = [
+    "Checked",
+    "LoadedCaptioner",
+    "NeuralCaption",
+    "check_text",
+    "load_captioner",
+    "write_caption",
+]
+
+POSSIBLY = "possibly"
+"""Said before what the findings cannot tell."""
+
+_LEAST = 0.1
+"""Share of a voxel of the working grid from which a lesion too small to fill half of any counts."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A statement of the network.
+
+    Attributes
+    ----------
+    text : str
+    field, value : str
+        What it claims; "" where it could not be read back.
+    verdict : {"borne out", "not assessable", "struck"}
+    """
+
+    text: str
+    field: str
+    value: str
+    verdict: str
+
+
+@dataclass(frozen=True)
+class NeuralCaption:
+    """What the network wrote, and what became of it.
+
+    Attributes
+    ----------
+    text : str
+        As written.
+    checked : str
+        Without what was struck; what the findings cannot tell is marked as possible.
+    statements : tuple of Checked
+    """
+
+    text: str
+    checked: str
+    statements: tuple[Checked, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedCaptioner:
+    """A network with its tokenizer."""
+
+    network: Captioner
+    tokenizer: Tokenizer
+
+
+def load_captioner(
+    weights: str | Path | None = None, device: torch.device | str = "cpu"
+) -> LoadedCaptioner:
+    """The captioner and its tokenizer, ready for inference.
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing, damaged, or not a captioner.
+    """
+    path = find_weights(weights or TASKS["caption"].default_weights)
+    tensors = dict(load_tensors(path))
+    model = tensors.pop("tokenizer", None)
+    if model is None:
+        raise WeightsError(f"{path}: not for captions (there is no tokenizer in it)")
+    try:
+        with torch.device("meta"):
+            network = Captioner(**read_card(path).architecture)
+        network.load_state_dict({n: t.float() for n, t in tensors.items()}, assign=True)
+        tokenizer = Tokenizer(bytes(model.tolist()))
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise WeightsError(f"{path}: does not fit its card's architecture: {error}") from error
+    network = network.to(device).eval().requires_grad_(False)
+    network.encoder.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    return LoadedCaptioner(network, tokenizer)
+
+
+def write_caption(
+    mask: Volume,
+    images: Mapping[str, Volume],
+    brain: np.ndarray,
+    found: CaseFindings,
+    *,
+    lesion_type: str = "general",
+    slice_index: int | None = None,
+    device: str = "auto",
+    weights: str | Path | None = None,
+) -> NeuralCaption:
+    """Let the network write about the lesions of a case, and check what it wrote.
+
+    Parameters
+    ----------
+    mask : Volume
+        As `volume.read_mask` gives it.
+    images : mapping of str to Volume
+        Sequences of the same examination by modality, on any grid; one at least.
+    brain : ndarray of bool, shape of the mask
+    found : CaseFindings
+        Of the mask.
+    lesion_type : {"general", "ischemic", "hemorrhagic"}
+        What the mask marks; the findings say whether there is blood in a general one.
+    slice_index : int, optional
+        Write about this slice alone, one that `found.slices` has.
+    device : {"auto", "cpu", "cuda", "mps"}
+    weights : str or path, optional
+
+    Raises
+    ------
+    VolumeError
+        If there is no image, no brain is marked, or nothing of the lesion lies on the slice.
+    WeightsError
+        If the weights cannot be used.
+    """
+    if brain.shape != mask.shape or not brain.any():
+        raise VolumeError(f"{mask.path}: no brain on its grid to write about")
+    findings = found.findings
+    if slice_index is not None:
+        here = [one.findings for one in found.slices if one.index == slice_index]
+        if not here:
+            raise VolumeError(f"{mask.path}: there is no lesion on slice {slice_index}")
+        findings = here[0]
+    place = choose_device(device)
+    loaded = load_captioner(weights, place)
+    spacing = read_card(weights or TASKS["caption"].default_weights).spacings_mm[-1]
+    grid = BrainGrid.around(brain, mask.affine, spacing, loaded.network.encoder.divisor)
+    image, _, _ = sequences_on_grid(read_sequences(images), brain, grid, spacing)
+    lesion = _lesion(mask, grid, slice_index)
+    with torch.inference_mode():
+        seen = loaded.network.look(
+            torch.from_numpy(image)[None].to(place),
+            torch.from_numpy(lesion)[None, None].to(place),
+            spacing,
+        )
+        begin = BEGIN_CASE if slice_index is None else BEGIN_SLICE
+        (tokens,) = loaded.network.caption(seen, begin)
+    return check_text(loaded.tokenizer.decode(tokens), _with_type(findings, lesion_type))
+
+
+def _lesion(mask: Volume, grid: BrainGrid, slice_index: int | None) -> np.ndarray:
+    """The mask on the working grid, float32, 0 or 1; on one slice, that which is nearest."""
+    data = mask.data > 0
+    if slice_index is not None:
+        # The axis that runs most nearly from inferior to superior, whichever the file has there.
+        canonical, _ = to_canonical(
+            np.moveaxis(np.indices(data.shape), 0, -1)[..., _axis(mask)], mask.affine
+        )
+        along = canonical[0, 0]
+        at = int(np.flatnonzero(along == slice_index)[0])
+        layer = min(max(round((at - grid.start[2]) / grid.step[2]), 0), grid.shape[2] - 1)
+    whole = grid.image(data.astype(np.float32), mask.affine)
+    placed = (whole >= 0.5).astype(np.float32)
+    if slice_index is not None:
+        part = np.zeros_like(placed)
+        part[..., layer] = placed[..., layer]
+        if not part.any():
+            part[..., layer] = whole[..., layer] >= max(_LEAST, 0.5 * whole[..., layer].max())
+        return part
+    if not placed.any() and data.any():
+        placed = (whole >= max(_LEAST * whole.max(), 1e-6)).astype(np.float32)
+    return placed
+
+
+def _axis(mask: Volume) -> int:
+    from strokedx_core.captions.measures import slice_axis
+
+    return slice_axis(mask.affine)
+
+
+def _with_type(found: Mapping[str, Finding], lesion_type: str) -> Mapping[str, Finding]:
+    """Findings, with what the mask was said to mark where blood was not looked for."""
+    if lesion_type == "general" or ("hemorrhagic" in found and found["hemorrhagic"].known):
+        return found
+    return {**found, "hemorrhagic": Finding(float(lesion_type == "hemorrhagic"), "share")}
+
+
+def check_text(text: str, found: Mapping[str, Finding]) -> NeuralCaption:
+    """Check what was written, phrase by phrase.
+
+    Parameters
+    ----------
+    text : str
+    found : mapping of str to Finding
+        Of the case or the slice that it is about.
+    """
+    statements, kept, said = [], [], set[Claim]()
+    for phrase in read(text):
+        field, value = phrase.claim or ("", "")
+        verdict = "struck"
+        if phrase.claim is not None and phrase.claim not in said:
+            true = borne_out(phrase.claim, found)
+            verdict = {True: "borne out", False: "struck", None: "not assessable"}[true]
+            said.add(phrase.claim)
+        statements.append(Checked(phrase.text, field, value, verdict))
+        if verdict != "struck":
+            plain = phrase.text[:1].lower() + phrase.text[1:]
+            acronym = phrase.text[1:2].isupper()
+            plain = phrase.text if acronym else plain
+            kept.append(plain if verdict == "borne out" else f"{POSSIBLY} {plain}")
+    return NeuralCaption(text, say(kept), tuple(statements))

@@ -1,0 +1,243 @@
+"""What the captioner is trained on: generated cases and their claims, or real cases and texts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.progress import track
+from torch import Tensor
+
+from strokedx_core.anatomy.atlas import AtlasError, read_atlas
+from strokedx_core.datasets.cases import CaseFiles
+from strokedx_core.synthesis.anatomy import load_anatomy
+from strokedx_core.synthesis.described import describe
+from strokedx_core.synthesis.labels import load_head
+from strokedx_core.synthesis.lesion_shapes import load_shapes
+from strokedx_core.synthesis.mni import head_to_mni
+from strokedx_core.synthesis.stroke import generate_case
+from strokedx_core.tasks import MODALITIES
+from strokedx_core.training.caption_config import CaptionConfig
+from strokedx_core.training.checkpoint import load_checkpoint, save_checkpoint
+from strokedx_core.training.real_cases import Item, place_lesion
+from strokedx_core.training.tables import ConfigError
+from strokedx_core.volume import VolumeError
+
+__all__ = ["FOLDERS", "CaptionCase", "generated_cases", "real_cases"]
+
+FOLDERS = ("head-labels", "lesion-masks", "atlas")
+"""What generated cases are made from."""
+
+_CHUNK = 100
+"""Generated cases that are kept in one file."""
+
+_FORMAT = 1
+"""Raised whenever generated cases come out differently than before."""
+
+
+@dataclass(frozen=True, eq=False)
+class CaptionCase:
+    """A case and what can be said of it.
+
+    Attributes
+    ----------
+    there : tuple of int
+        Numbers of the sequences that there are, as in `tasks.MODALITIES`.
+    image : Tensor of float16, shape (len(there), x, y, z)
+        Normalised sequences.
+    lesion : Tensor of bool, shape (x, y, z)
+    claims : dict of str to str
+        Of the whole case; empty where there is a text.
+    slices : dict of int to dict
+        Slice along z → claims of what lies on it.
+    text : str
+        Of the data set; "" of a generated case.
+    """
+
+    there: tuple[int, ...]
+    image: Tensor
+    lesion: Tensor
+    claims: dict[str, str] = field(default_factory=dict)
+    slices: dict[int, dict[str, str]] = field(default_factory=dict)
+    text: str = ""
+
+    def whole(self) -> Tensor:
+        """All sequences, shape (7, x, y, z), float32, 0 where there is none."""
+        image = torch.zeros((len(MODALITIES), *self.lesion.shape))
+        image[list(self.there)] = self.image.float()
+        return image
+
+
+def generated_cases(
+    config: CaptionConfig,
+    folders: Mapping[str, Path],
+    cache: Path,
+    *,
+    held_out: bool,
+    quiet: bool = True,
+) -> list[CaptionCase]:
+    """Generated cases, those of the cache and what it lacks.
+
+    Parameters
+    ----------
+    config : CaptionConfig
+    folders : mapping of str to Path
+        By `FOLDERS`.
+    cache : Path
+    held_out : bool
+        Whether those to validate on.
+    quiet : bool
+        No progress bar.
+
+    Raises
+    ------
+    ConfigError
+        If a folder lacks what is needed.
+    """
+    missing = [name for name in FOLDERS if name not in folders]
+    if missing:
+        raise ConfigError(f"generated cases need --{' and --'.join(missing)}")
+    count = config.validation_cases if held_out else config.cases
+    key = config.model_dump_json(
+        include={"seed", "validation", "validation_shapes", "grid", "generator"}
+    )
+    digest = hashlib.sha256(f"{_FORMAT}{key}{held_out}".encode()).hexdigest()[:16]
+    make: Callable[[int], CaptionCase] | None = None
+    cases: list[CaptionCase] = []
+    chunks = range(0, count, _CHUNK)
+    what = "cases to validate on" if held_out else "cases to train on"
+    for chunk in track(chunks, f"{what}, {_CHUNK} at a time", disable=quiet):
+        path = cache / f"described-{digest}-{chunk:06d}.pt"
+        wanted = min(_CHUNK, count - chunk)
+        kept = load_checkpoint(path)["cases"] if path.exists() else []
+        if len(kept) < wanted:
+            make = make or _maker(config, folders, cache, held_out)
+            kept += [_plain(make(chunk + n)) for n in range(len(kept), wanted)]
+            cache.mkdir(parents=True, exist_ok=True)
+            save_checkpoint({"cases": kept}, path)
+        cases += [_case(values) for values in kept[:wanted]]
+    return cases
+
+
+def _maker(
+    config: CaptionConfig, folders: Mapping[str, Path], cache: Path, held_out: bool
+) -> Callable[[int], CaptionCase]:
+    """What makes generated case number n."""
+    image = folders["atlas"]
+    try:
+        atlas = read_atlas(image, image.with_name(image.name.split(".")[0] + ".tsv"))
+        shapes = [
+            shape
+            for shape in load_shapes(folders["lesion-masks"], cache)
+            if shape.plausible and shape.person.endswith(config.validation_shapes) == held_out
+        ]
+        heads = []
+        for path in sorted(folders["head-labels"].glob("*.*")):
+            if (path.name.split(".")[0] in config.validation) != held_out:
+                continue
+            head = load_head(path, cache)
+            to_mni = head_to_mni(head)
+            heads.append((head, to_mni, load_anatomy(path, head, to_mni, atlas, cache)))
+    except (AtlasError, ValueError) as error:
+        raise ConfigError(str(error)) from error
+    if not heads or not shapes:
+        what = "label map" if not heads else "lesion mask"
+        raise ConfigError(f"no {what} to {'validate' if held_out else 'train'} on")
+    recipe = config.recipe()
+
+    def make(number: int) -> CaptionCase:
+        seed = (config.seed << 24) + (int(held_out) << 23) + number
+        head, to_mni, anatomy = heads[seed % len(heads)]
+        case = generate_case(head, to_mni, shapes, seed, recipe=recipe)
+        said = describe(case, anatomy, to_mni)
+        there = tuple(sorted(MODALITIES.index(name) for name in case.sequences))
+        return CaptionCase(
+            there, said.image[list(there)].half(), said.lesion, said.claims, said.slices
+        )
+
+    return make
+
+
+def _plain(case: CaptionCase) -> dict[str, Any]:
+    return {
+        "there": list(case.there), "image": case.image, "lesion": case.lesion,
+        "said": json.dumps([case.claims, case.slices]),
+    }  # fmt: skip
+
+
+def _case(values: Mapping[str, Any]) -> CaptionCase:
+    claims, slices = json.loads(values["said"])
+    by_number = {int(number): said for number, said in slices.items()}
+    return CaptionCase(tuple(values["there"]), values["image"], values["lesion"], claims, by_number)
+
+
+def real_cases(
+    config: CaptionConfig, folders: Mapping[str, Path], multiple: int
+) -> tuple[list[CaptionCase], list[CaptionCase], list[str]]:
+    """Cases with texts of data sets, to train and to validate on; nobody is in both.
+
+    Parameters
+    ----------
+    config : CaptionConfig
+    folders : mapping of str to Path
+        By the names of the data sets.
+    multiple : int
+        Grid sizes are multiples of it.
+
+    Returns
+    -------
+    train, validation : list of CaptionCase
+    left_out : list of str
+        Who could not be read, and why.
+
+    Raises
+    ------
+    ConfigError
+        If a folder is not given or nobody in it has a text and a lesion mask.
+    """
+    from strokedx_core.datasets import find_cases
+
+    files: list[CaseFiles] = []
+    for name in config.data_sets:
+        if name not in folders:
+            raise ConfigError(f"the folder of {name} is not given")
+        try:
+            files += find_cases(name, folders[name])
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+    files = [case for case in files if case.text and case.lesion is not None]
+    people = sorted({(case.dataset, case.person) for case in files})
+    if len(people) < 2:
+        raise ConfigError(f"{len(people)} people with a text and a lesion mask: too few to divide")
+    order = np.random.default_rng(config.seed).permutation(len(people))
+    held = max(1, round(config.held_out * len(people)))
+    kept_back = {people[n] for n in order[:held]}
+    train: list[CaptionCase] = []
+    validation: list[CaptionCase] = []
+    left_out: list[str] = []
+    for case in files:
+        try:
+            made = _read(case, config.grid.spacing, multiple)
+        except VolumeError as error:
+            left_out.append(f"{case.key}: {error}")
+            continue
+        (validation if (case.dataset, case.person) in kept_back else train).append(made)
+    if not train or not validation:
+        raise ConfigError(f"too few cases could be read: {'; '.join(left_out[:3])}")
+    return train, validation, left_out
+
+
+def _read(case: CaseFiles, spacing: float, multiple: int) -> CaptionCase:
+    names = tuple(name for name in MODALITIES if name in case.images)
+    _, image, lesion, _ = place_lesion(Item(case, names), spacing, multiple)
+    there = tuple(MODALITIES.index(name) for name in names)
+    return CaptionCase(
+        there, torch.from_numpy(image[list(there)]).half(), torch.from_numpy(lesion),
+        text=case.text or "",
+    )  # fmt: skip

@@ -1,0 +1,351 @@
+"""Training of the captioner: the whole loop.
+
+    strokedx train caption --head-labels DIR --lesion-masks DIR --atlas FILE --out RUN
+
+A run that was stopped goes on when the same command is given again. What step n learns follows from
+the seed and n alone.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from strokedx_core.captions.claims import FIELDS
+from strokedx_core.captions.neural import LoadedCaptioner, load_captioner
+from strokedx_core.captions.phrasing import read, write
+from strokedx_core.captions.tokens import Tokenizer
+from strokedx_core.inference.devices import choose_device
+from strokedx_core.nets.captioner import BEGIN_CASE, BEGIN_SLICE, END, PAD, Captioner
+from strokedx_core.nets.unet3d import UNet3D
+from strokedx_core.training.caption_cases import CaptionCase, generated_cases, real_cases
+from strokedx_core.training.caption_config import CaptionConfig
+from strokedx_core.training.caption_export import export_captioner
+from strokedx_core.training.caption_log import CaptionLog
+from strokedx_core.training.checkpoint import load_checkpoint, save_checkpoint
+from strokedx_core.training.failures import check_loss
+from strokedx_core.training.tables import ConfigError
+from strokedx_core.weights import WeightsError, load_network, read_card
+
+__all__ = ["field_accuracy", "train_captioner"]
+
+_TEXTS = 20_000
+"""Texts that the tokenizer is trained on."""
+
+_AT_ONCE = 8
+"""Cases that are validated at a time."""
+
+
+class Example(NamedTuple):
+    """What is learnt of one case in a step: what is looked at, and its texts."""
+
+    image: Tensor
+    lesion: Tensor
+    begin: int
+    texts: list[str]
+
+
+def train_captioner(
+    config: CaptionConfig, folders: Mapping[str, Path], out: Path, *, quiet: bool = False
+) -> Path:
+    """Train until `config.steps`, from the run's checkpoint where there is one.
+
+    Parameters
+    ----------
+    config : CaptionConfig
+    folders : mapping of str to Path
+        "head-labels", "lesion-masks" and the file "atlas"; or the folder of each data set in
+        `config.data_sets`, by its name.
+    out : Path
+        Run folder: `last.pt`, `best.pt` (averaged weights with the best validation), `metrics.csv`,
+        TensorBoard events, `config.json`, `environment.json`, `captions/` (texts written for cases
+        of the validation); at the end `weights.safetensors` and its card.
+    quiet : bool
+        No progress bar.
+
+    Returns
+    -------
+    Path
+        The best weights.
+
+    Raises
+    ------
+    ConfigError
+        If a folder lacks what is needed, the weights to start from do not fit, or the run folder
+        belongs to another configuration.
+    FloatingPointError
+        If the loss is no longer a number; the batch is kept in the run folder.
+    OSError
+        If a checkpoint cannot be written; the one before it stays whole.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    device = choose_device("auto")
+    start = _start(config)
+    divisor = UNet3D(**start.encoder).divisor
+    left_out: list[str] = []
+    if config.data_sets:
+        cases, held_out, left_out = real_cases(config, folders, divisor)
+    else:
+        made = [
+            generated_cases(config, folders, out / "cache", held_out=held, quiet=quiet)
+            for held in (False, True)
+        ]
+        cases, held_out = made
+    last, settings = out / "last.pt", config.model_dump_json()
+    state = load_checkpoint(last) if last.exists() else None
+    if state is not None and state["config"] != settings:
+        raise ConfigError(f"{out}: holds a run with another configuration; name another folder")
+    if state is not None:
+        tokenizer = Tokenizer(bytes(state["tokenizer"].tolist()))
+    else:
+        tokenizer = start.tokenizer or _tokenizer(config, cases)
+
+    torch.manual_seed(config.seed)
+    model, average = (
+        Captioner(
+            start.encoder, len(tokenizer), width=config.width, layers=config.layers,
+            heads=config.heads, length=config.length,
+        ).to(device)
+        for _ in range(2)
+    )  # fmt: skip
+    encoder = list(model.encoder.parameters())
+    others = [p for name, p in model.named_parameters() if not name.startswith("encoder.")]
+    groups = [{"params": others}, {"params": encoder}]
+    optimizer = torch.optim.AdamW(groups, config.learning_rate, weight_decay=config.weight_decay)
+    step, best, losses = 0, -1.0, []
+    if state is not None:
+        model.load_state_dict(state["model"])
+        average.load_state_dict(state["average"])
+        optimizer.load_state_dict(state["optimizer"])
+        step, best, losses = state["step"], state["best"], state["losses"]
+    else:
+        start.into(model)
+        average.load_state_dict(model.state_dict())
+    average.eval()
+
+    kept = torch.frombuffer(bytearray(tokenizer.model), dtype=torch.uint8)
+    log = CaptionLog(out, config, step, losses, quiet)
+    for told in left_out:
+        log.say(f"left out: {told}")
+    try:
+        while step < config.steps:
+            began, rate = time.perf_counter(), _rate(config, step)
+            for group, share in zip(optimizer.param_groups, (1, config.encoder_rate), strict=True):
+                group["lr"] = rate * share
+            torch.manual_seed((config.seed << 32) + step)  # what dropout drops
+            examples = _examples(config, cases, step)
+            loss = _loss(model.train(), examples, tokenizer, device)
+            image = torch.cat([example.image.flatten() for example in examples])
+            lesion = torch.cat([example.lesion.flatten() for example in examples])
+            numbers = range(len(examples))
+            check_loss(loss, image, lesion, numbers, step, out / "not_a_number.pt")
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+            optimizer.step()
+            decay = min(config.ema, (1 + step) / (10 + step))
+            with torch.no_grad():
+                torch._foreach_lerp_(
+                    list(average.parameters()), list(model.parameters()), weight=1 - decay
+                )
+            step += 1
+            log.step(step, loss.item(), rate, time.perf_counter() - began, 0.0)
+            end_of_epoch = step % config.steps_per_epoch == 0 or step == config.steps
+            if end_of_epoch:
+                scores, texts = _validate(average, held_out, tokenizer, device)
+                log.validated(step, scores, texts)
+                if scores["mean"] > best:
+                    best = scores["mean"]
+                    weights = {
+                        "model": average.state_dict(), "step": step, "scores": scores,
+                        "tokenizer": kept, "architecture": model.config, "config": settings,
+                    }  # fmt: skip
+                    save_checkpoint(weights, out / "best.pt")
+            if end_of_epoch or step % config.checkpoint_every == 0:
+                state = {
+                    "model": model.state_dict(), "average": average.state_dict(),
+                    "optimizer": optimizer.state_dict(), "step": step, "best": best,
+                    "losses": log.losses, "tokenizer": kept, "config": settings,
+                }  # fmt: skip
+                save_checkpoint(state, last)
+    finally:
+        log.close()
+    return export_captioner(out, out / "weights.safetensors")
+
+
+class _Start(NamedTuple):
+    """What a run starts from: an encoder's description, and weights and tokenizer if any."""
+
+    encoder: dict[str, Any]
+    captioner: LoadedCaptioner | None = None
+    lesion: UNet3D | None = None
+
+    @property
+    def tokenizer(self) -> Tokenizer | None:
+        return self.captioner.tokenizer if self.captioner else None
+
+    def into(self, model: Captioner) -> None:
+        """Take over the weights."""
+        try:
+            if self.captioner is not None:
+                model.load_state_dict(self.captioner.network.state_dict())
+            if self.lesion is not None:
+                self.lesion.leave_encoder()
+                model.encoder.load_state_dict(self.lesion.state_dict())
+        except RuntimeError as error:
+            raise ConfigError(f"start: the network is built differently: {error}") from error
+
+
+def _start(config: CaptionConfig) -> _Start:
+    if config.start is None:
+        return _Start(UNet3D(**config.encoder).config)
+    try:
+        if read_card(config.start).task == "caption":
+            loaded = load_captioner(config.start)
+            return _Start(loaded.network.config["encoder"], loaded)
+        network = load_network(config.start)
+    except WeightsError as error:
+        raise ConfigError(f"start: {error}") from error
+    return _Start(network.config, lesion=network)
+
+
+def _tokenizer(config: CaptionConfig, cases: Sequence[CaptionCase]) -> Tokenizer:
+    rng = np.random.default_rng(config.seed)
+    texts = [case.text for case in cases if case.text]
+    while not config.data_sets and len(texts) < _TEXTS:
+        case = cases[int(rng.integers(len(cases)))]
+        said = [case.claims, *case.slices.values()]
+        texts.append(write(said[int(rng.integers(len(said)))], rng))
+    return Tokenizer.train(texts, config.vocabulary)
+
+
+def _rate(config: CaptionConfig, step: int) -> float:
+    if step < config.warmup:
+        return config.learning_rate * (step + 1) / config.warmup
+    done = (step - config.warmup) / max(1, config.steps - config.warmup)
+    span = config.learning_rate - config.final_learning_rate
+    return config.final_learning_rate + span * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def _examples(config: CaptionConfig, cases: Sequence[CaptionCase], step: int) -> list[Example]:
+    rng = np.random.default_rng((config.seed, step))
+    sizes: dict[tuple[int, ...], list[CaptionCase]] = {}
+    for number in rng.integers(len(cases), size=config.batch):
+        case = cases[int(number)]
+        sizes.setdefault(tuple(case.lesion.shape), []).append(case)
+    return [_example(config, case, rng) for same_size in sizes.values() for case in same_size]
+
+
+def _example(config: CaptionConfig, case: CaptionCase, rng: np.random.Generator) -> Example:
+    image, lesion = case.whole(), case.lesion.float()[None]
+    gain, gamma = (
+        torch.from_numpy(rng.uniform(-0.15, 0.15, (len(image), 1, 1, 1))).float().exp()
+        for _ in range(2)
+    )
+    image = image.clamp_min(0).pow(gamma) * gain
+    if case.text:
+        return Example(image, lesion, BEGIN_CASE, [case.text])
+    claims, begin = case.claims, BEGIN_CASE
+    if case.slices and rng.random() < config.slices:
+        number = int(rng.choice(list(case.slices)))
+        claims, begin = case.slices[number], BEGIN_SLICE
+        lesion = on_slice(lesion, number)
+    if rng.random() < 0.5:
+        image, lesion = image.flip(1), lesion.flip(1)
+        claims = mirrored(claims)
+    moved = tuple(int(n) for n in rng.integers(-2, 3, size=3))
+    image, lesion = (torch.roll(part, moved, (1, 2, 3)) for part in (image, lesion))
+    return Example(image, lesion, begin, [write(claims, rng) for _ in range(config.phrasings)])
+
+
+def on_slice(lesion: Tensor, number: int) -> Tensor:
+    """The part of a lesion, shape (1, x, y, z), that lies on one slice along z."""
+    part = torch.zeros_like(lesion)
+    part[..., number] = lesion[..., number]
+    return part
+
+
+def mirrored(claims: Mapping[str, str]) -> dict[str, str]:
+    """Claims on the mirror image."""
+    other = {"left": "right", "right": "left"}
+    return {f: other.get(v, v) if f == "side" else v for f, v in claims.items()}
+
+
+def _loss(
+    model: Captioner, examples: Sequence[Example], tokenizer: Tokenizer, device: torch.device
+) -> Tensor:
+    """Mean cross-entropy of the tokens that follow."""
+    losses, count = torch.zeros((), device=device), 0
+    shapes = {example.lesion.shape for example in examples}
+    for shape in sorted(shapes):
+        alike = [example for example in examples if example.lesion.shape == shape]
+        seen = model.look(
+            torch.stack([example.image for example in alike]).to(device),
+            torch.stack([example.lesion for example in alike]).to(device),
+        )
+        rows = [
+            torch.tensor([example.begin, *tokenizer.encode(text), END][: model.length + 1])
+            for example in alike
+            for text in example.texts
+        ]
+        repeats = torch.tensor([len(example.texts) for example in alike], device=device)
+        text = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=PAD).to(device)
+        logits = model(seen.repeat_interleave(repeats, dim=0), text[:, :-1])
+        following = text[:, 1:]
+        losses = losses + F.cross_entropy(
+            logits.flatten(0, 1), following.flatten(), ignore_index=PAD, reduction="sum"
+        )
+        count += int((following != PAD).sum())
+    return losses / count
+
+
+def _validate(
+    model: Captioner, cases: Sequence[CaptionCase], tokenizer: Tokenizer, device: torch.device
+) -> tuple[dict[str, float], list[tuple[str, str]]]:
+    """Accuracy by field, or of texts the share written word for word; and what was written."""
+    written = [""] * len(cases)
+    by_shape: dict[tuple[int, ...], list[int]] = {}
+    for number, case in enumerate(cases):
+        by_shape.setdefault(tuple(case.lesion.shape), []).append(number)
+    for numbers in by_shape.values():
+        for first in range(0, len(numbers), _AT_ONCE):
+            these = numbers[first : first + _AT_ONCE]
+            image = torch.stack([cases[n].whole() for n in these]).to(device)
+            lesion = torch.stack([cases[n].lesion.float()[None] for n in these]).to(device)
+            with torch.no_grad():
+                tokens = model.caption(model.look(image, lesion))
+            for n, row in zip(these, tokens, strict=True):
+                written[n] = tokenizer.decode(row)
+    meant = [case.text or write(case.claims, np.random.default_rng(0)) for case in cases]
+    if cases[0].text:
+        same = [a == b for a, b in zip(written, meant, strict=True)]
+        scores = {"text": float(np.mean(same))}
+    else:
+        scores = field_accuracy(written, [case.claims for case in cases])
+    scores["mean"] = float(np.mean(list(scores.values())))
+    return scores, list(zip(meant, written, strict=True))
+
+
+def field_accuracy(written: Sequence[str], meant: Sequence[Mapping[str, str]]) -> dict[str, float]:
+    """Share of the texts that say what is true, by field; what is left unsaid counts as wrong.
+
+    Parameters
+    ----------
+    written : sequence of str
+    meant : sequence of mapping
+        What is true of each case, by field.
+    """
+    right: dict[str, list[bool]] = {}
+    for text, claims in zip(written, meant, strict=True):
+        said = {part.claim for part in read(text)}
+        for field, value in claims.items():
+            right.setdefault(field, []).append((field, value) in said)
+    return {field: float(np.mean(right[field])) for field in FIELDS if field in right}
