@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -29,6 +29,10 @@ from strokedx_core.cli.outputs import OutputError, check_report
 from strokedx_core.cli.report import NOTICE
 from strokedx_core.cli.sequences import AdcOption, DwiOption, FlairOption
 from strokedx_core.tasks import LESION_TYPES
+
+if TYPE_CHECKING:
+    from strokedx_core.captions.facts import CaseFindings
+    from strokedx_core.captions.neural import NeuralCaption
 
 __all__ = ["command"]
 
@@ -63,6 +67,13 @@ def command(
     in_mni: InMniOption = False,
     atlas: AtlasOption = None,
     table: TableOption = None,
+    neural: Annotated[
+        bool,
+        typer.Option(
+            help="Let a network write too, from the images; what the findings do not bear out is "
+            "struck."
+        ),
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -91,10 +102,13 @@ def command(
             sources = [*inputs.named.values(), *([history] if history else [])]
             check_report(sources, output, output.with_suffix(".tsv"))
         asked = Asked.checked(language, lesion_type, history, subject)
+        if neural and not images:
+            raise CaptionError("--neural needs an image: give --dwi, --adc or --flair")
         found, flags = inputs.measure()
         captions = asked.captions(found)
+        written = _written(inputs, found, lesion_type) if neural else None
         if output is not None:
-            asked.write(output, inputs.named, flags, captions, found)
+            asked.write(output, inputs.named, flags, captions, found, written)
     except (
         AtlasError, CaptionError, HistoryError, OutputError, VolumeError, OSError
     ) as error:  # fmt: skip
@@ -105,7 +119,35 @@ def command(
     level = _LEVELS[length] if found.lesions else "case"
     for _, caption in captions[level]:
         typer.echo(caption.text)
+    if written is not None:
+        typer.echo(f"network, checked: {written.checked or 'nothing that is borne out'}")
+        struck = [part.text for part in written.statements if part.verdict == "struck"]
+        if struck:
+            typer.echo(f"  struck: {', '.join(struck)}")
     if level != "case":
         typer.echo(NOTICE)
     for flag in flags:
         typer.echo(f"  {flag.code}: {flag.message}")
+
+
+def _written(inputs: Inputs, found: CaseFindings, lesion_type: str) -> NeuralCaption:
+    """What the network writes about the case."""
+    from strokedx_core.captions.neural import write_caption
+    from strokedx_core.inference.prediction import finish
+    from strokedx_core.inference.skull_strip import skull_strip_steps
+    from strokedx_core.volume import onto_grid, read_mask, read_volume, same_grid
+    from strokedx_core.weights import WeightsError
+
+    mask = read_mask(inputs.lesion)
+    volumes = {modality: read_volume(path) for modality, path in inputs.images.items()}
+    if inputs.brain is not None:
+        brain = read_mask(inputs.brain).data > 0
+    else:
+        first = next(iter(volumes.values()))
+        brain = finish(skull_strip_steps(first)).mask
+        if not same_grid(first, mask):
+            brain = onto_grid(brain, first.affine, mask.shape, mask.affine) >= 0.5
+    try:
+        return write_caption(mask, volumes, brain, found, lesion_type=lesion_type)
+    except WeightsError as error:
+        raise CaptionError(str(error)) from None

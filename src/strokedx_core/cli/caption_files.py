@@ -17,6 +17,7 @@ from strokedx_core.tasks import LESION_TYPES
 if TYPE_CHECKING:
     from strokedx_core.captions.facts import CaseFindings
     from strokedx_core.captions.history import History
+    from strokedx_core.captions.neural import NeuralCaption
     from strokedx_core.captions.wording import Caption
     from strokedx_core.volume import Flag
 
@@ -94,6 +95,7 @@ class Asked:
         flags: Iterable[Flag],
         captions: Captions,
         found: CaseFindings,
+        written: NeuralCaption | None = None,
     ) -> None:
         """Write captions and findings as JSON, and a table of the captions beside it."""
         from strokedx_core.captions.schema import findings_json
@@ -112,6 +114,8 @@ class Asked:
             },
             "findings": findings_json(found),
         }
+        if written is not None:
+            content["captions"]["neural"] = asdict(written)
         stream = io.StringIO()
         writer = csv.writer(stream, delimiter="\t", lineterminator="\n")
         writer.writerow(("level", "number", "text"))

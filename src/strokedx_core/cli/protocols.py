@@ -65,9 +65,12 @@ def train_by_protocol(
     with errors_in_words():
         from strokedx_core.training.comparison import run_protocol, table
         from strokedx_core.training.config import ConfigError, read_toml
-        from strokedx_core.training.protocol import read_protocol
+        from strokedx_core.training.protocol import is_caption, read_protocol
 
         changes = read_toml(config) if config else {}
+        if is_caption(protocol):
+            _train_caption(protocol, folder, out, changes, quiet)
+            return
         names = read_protocol(protocol, changes).data_sets
         if len(names) != len(folder):
             raise ConfigError(f"{protocol} takes the folders of {', '.join(names)}, in this order")
@@ -103,7 +106,7 @@ def compare(
     with errors_in_words():
         from strokedx_core.training.comparison import run_protocol, table
         from strokedx_core.training.config import ConfigError, read_toml
-        from strokedx_core.training.protocol import protocol_names
+        from strokedx_core.training.protocol import is_caption, protocol_names
 
         changes = read_toml(config) if config else {}
         if set(changes) - {"seed", "strokedx"}:
@@ -116,6 +119,9 @@ def compare(
             raise ConfigError(f"no protocol for {data_set} {only or ''}; there are {whole}")
         folders = _folders({name: folder}, head_labels, lesion_masks)
         for task in tasks:
+            if is_caption(f"seed/{task}"):
+                _compare_captions(task, folders, out, changes, quiet)
+                continue
             results = []
             for side in ("seed", "strokedx"):
                 protocol, told = f"{side}/{task}", changes.get(side, {})
@@ -123,6 +129,41 @@ def compare(
                 run = out / f"{side}-{task}"
                 results.append(run_protocol(protocol, folders, run, changes=told, quiet=quiet))
             typer.echo(f"\n{table(results)}")
+
+
+def _train_caption(
+    protocol: str, folder: list[Path], out: Path, changes: dict[str, Any], quiet: bool
+) -> None:
+    """Train a captioner by a protocol, and say what came of it."""
+    from strokedx_core.training.caption_protocol import (
+        caption_table,
+        read_caption_protocol,
+        run_caption_protocol,
+    )
+    from strokedx_core.training.config import ConfigError
+
+    names = read_caption_protocol(protocol, changes).data_sets
+    if len(names) != len(folder):
+        raise ConfigError(f"{protocol} takes the folders of {', '.join(names)}, in this order")
+    folders = _folders(dict(zip(names, folder, strict=True)), None, None)
+    result = run_caption_protocol(protocol, folders, out, changes=changes, quiet=quiet)
+    typer.echo(caption_table([result]))
+    typer.echo(f"weights: {result.weights}\ncard:    {result.weights.with_suffix('.toml')}")
+
+
+def _compare_captions(
+    task: str, folders: dict[str, Path], out: Path, changes: dict[str, Any], quiet: bool
+) -> None:
+    from strokedx_core.training.caption_protocol import caption_table, run_caption_protocol
+
+    results = [
+        run_caption_protocol(
+            f"{side}/{task}", folders, out / f"{side}-{task}",
+            changes=changes.get(side, {}), quiet=quiet,
+        )
+        for side in ("seed", "strokedx")
+    ]  # fmt: skip
+    typer.echo(f"\n{caption_table(results)}")
 
 
 def _folders(

@@ -115,6 +115,52 @@ def anatomy(
     _train("anatomy", folders, out, config, quiet, {"atlas": atlas})
 
 
+@app.command("caption")
+def caption(
+    out: Out,
+    head_labels: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Whole-head label maps; with the next two options."),
+    ] = None,
+    lesion_masks: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Lesion masks in MNI152 space, 1 mm.")
+    ] = None,
+    atlas: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The arterial atlas of Liu et al.; its table beside it."),
+    ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=FOLDER",
+            help="A data set whose texts are learnt in place of generated ones, such as "
+            "icpsr38464=FOLDER.",
+        ),
+    ] = None,
+    config: Config = None,
+    quiet: Quiet = False,
+) -> None:
+    """Train the captioner, on generated strokes and their findings or on a data set's own texts."""
+    named = [word.partition("=") for word in data or []]
+    folders = {name: Path(folder) for name, _, folder in named}
+    given = {"head-labels": head_labels, "lesion-masks": lesion_masks, "atlas": atlas}
+    folders |= {name: path for name, path in given.items() if path is not None}
+    with protocols.errors_in_words():
+        from strokedx_core.training.caption_config import RECIPE, read_caption_config
+        from strokedx_core.training.captioning import train_captioner
+        from strokedx_core.training.config import ConfigError
+
+        for path in folders.values():
+            if not path.exists():
+                raise ConfigError(f"{path}: no such file or folder")
+        recipe = read_caption_config(config or RECIPE)
+        if named:
+            names = tuple(name for name, _, _ in named)
+            recipe = recipe.model_copy(update={"data_sets": names, "data": ()})
+        weights = train_captioner(recipe, folders, out, quiet=quiet)
+    typer.echo(f"weights: {weights}\ncard:    {weights.with_suffix('.toml')}")
+
+
 def _train(
     task: str,
     folders: dict[str, Path],

@@ -74,20 +74,22 @@ class Captioner(nn.Module):
         self.length = length
         within = widths[0] + self.channels - 3
         self.cell = nn.Linear(widths[_LEVEL] + within + 2, width)
-        self.whole = nn.Linear(within + 3, width)
-        self.place = nn.Linear(6 * len(_WAVES_MM), width)
+        waves = 6 * len(_WAVES_MM)
+        self.whole = nn.Linear(within + 3 + waves, width)
+        self.place = nn.Linear(waves, width)
         block: dict[str, Any] = {
-            "d_model": width, "nhead": heads, "dim_feedforward": 2 * width, "dropout": 0.1,
+            "d_model": width, "nhead": heads, "dim_feedforward": 2 * width, "dropout": 0.0,
             "batch_first": True, "norm_first": True,
         }  # fmt: skip
         self.mix = nn.TransformerEncoder(
             nn.TransformerEncoderLayer(**block), 2, enable_nested_tensor=False
         )
         self.token = nn.Embedding(vocabulary, width, padding_idx=PAD)
-        self.order = nn.Parameter(0.02 * torch.randn(length, width))
+        self.order = nn.Parameter(0.3 * torch.randn(length, width))
         self.write = nn.TransformerDecoder(nn.TransformerDecoderLayer(**block), layers)
         self.norm = nn.LayerNorm(width)
-        nn.init.normal_(self.token.weight, std=0.02)
+        self.answer = nn.Linear(width, vocabulary)
+        nn.init.normal_(self.token.weight, std=0.5)
 
     def look(self, image: Tensor, lesion: Tensor, spacing_mm: float = 3.0) -> Tensor:
         """What there is to write about.
@@ -115,13 +117,15 @@ class Captioner(nn.Module):
         share = F.avg_pool3d(lesion, factor)
         inside = F.avg_pool3d(own * lesion, factor) / share.clamp_min(1e-3)
         cells = torch.cat((coarse, inside, share, (share + 1e-3).log()), dim=1)
-        tokens = self.cell(cells.flatten(2).mT)
-        tokens = tokens + self.place(_waves(coarse.shape[2:], factor * spacing_mm).to(tokens))
-        count = lesion.sum((1, 2, 3, 4))
-        mean = (own * lesion).sum((2, 3, 4)) / count.clamp_min(1)[:, None]
+        waves = _waves(coarse.shape[2:], factor * spacing_mm).to(image)
+        tokens = self.cell(cells.flatten(2).mT) + self.place(waves)
+        count = lesion.sum((1, 2, 3, 4)).clamp_min(1)
+        mean = (own * lesion).sum((2, 3, 4)) / count[:, None]
         ml = count * spacing_mm**3 / 1000
-        sizes = torch.stack(((1 + count).log(), ml.clamp_max(5) / 5, ml.clamp_max(50) / 50), dim=1)
-        whole = self.whole(torch.cat((mean, sizes), dim=1))
+        sizes = torch.stack((count.log(), ml.clamp_max(5) / 5, ml.clamp_max(50) / 50), dim=1)
+        weight = share.flatten(1)
+        middle = weight @ waves / weight.sum(1, keepdim=True).clamp_min(1e-6)
+        whole = self.whole(torch.cat((mean, sizes, middle), dim=1))
         mixed: Tensor = self.mix(torch.cat((whole[:, None], tokens), dim=1))
         return mixed
 
@@ -142,7 +146,7 @@ class Captioner(nn.Module):
         tokens = self.token(text) + self.order[:count]
         later = torch.ones(count, count, dtype=torch.bool, device=text.device).triu(1)
         written = self.norm(self.write(tokens, seen, tgt_mask=later, tgt_is_causal=True))
-        logits: Tensor = written @ self.token.weight.T
+        logits: Tensor = self.answer(written)
         return logits
 
     @torch.no_grad()

@@ -29,7 +29,7 @@ from strokedx_core.training.real_cases import Item, place_lesion
 from strokedx_core.training.tables import ConfigError
 from strokedx_core.volume import VolumeError
 
-__all__ = ["FOLDERS", "CaptionCase", "generated_cases", "real_cases"]
+__all__ = ["FOLDERS", "CaptionCase", "divided", "generated_cases", "real_cases"]
 
 FOLDERS = ("head-labels", "lesion-masks", "atlas")
 """What generated cases are made from."""
@@ -177,10 +177,45 @@ def _case(values: Mapping[str, Any]) -> CaptionCase:
     return CaptionCase(tuple(values["there"]), values["image"], values["lesion"], claims, by_number)
 
 
+def divided(
+    config: CaptionConfig, folders: Mapping[str, Path]
+) -> tuple[list[CaseFiles], list[CaseFiles]]:
+    """Cases of the data sets that have a text and a lesion mask: to train, and to validate on;
+    nobody is in both.
+
+    Raises
+    ------
+    ConfigError
+        If a folder is not given, or fewer than two people in it have both.
+    """
+    from strokedx_core.datasets import find_cases
+
+    files: list[CaseFiles] = []
+    for name in config.data_sets:
+        if name not in folders:
+            raise ConfigError(f"the folder of {name} is not given")
+        try:
+            files += find_cases(name, folders[name])
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+    files = [case for case in files if case.text and case.lesion is not None]
+    people = sorted({(case.dataset, case.person) for case in files})
+    if len(people) < 2:
+        raise ConfigError(
+            f"{', '.join(config.data_sets)}: {len(people)} people with a text and a lesion mask "
+            "are too few to divide; 2 are needed"
+        )
+    order = np.random.default_rng(config.seed).permutation(len(people))
+    held = max(1, round(config.held_out * len(people)))
+    kept_back = {people[n] for n in order[:held]}
+    here = [(case, (case.dataset, case.person) in kept_back) for case in files]
+    return [case for case, held in here if not held], [case for case, held in here if held]
+
+
 def real_cases(
     config: CaptionConfig, folders: Mapping[str, Path], multiple: int
 ) -> tuple[list[CaptionCase], list[CaptionCase], list[str]]:
-    """Cases with texts of data sets, to train and to validate on; nobody is in both.
+    """Cases with texts of data sets, to train and to validate on.
 
     Parameters
     ----------
@@ -199,35 +234,19 @@ def real_cases(
     Raises
     ------
     ConfigError
-        If a folder is not given or nobody in it has a text and a lesion mask.
+        As `divided`, and if nobody of either part could be read.
     """
-    from strokedx_core.datasets import find_cases
-
-    files: list[CaseFiles] = []
-    for name in config.data_sets:
-        if name not in folders:
-            raise ConfigError(f"the folder of {name} is not given")
-        try:
-            files += find_cases(name, folders[name])
-        except ValueError as error:
-            raise ConfigError(str(error)) from error
-    files = [case for case in files if case.text and case.lesion is not None]
-    people = sorted({(case.dataset, case.person) for case in files})
-    if len(people) < 2:
-        raise ConfigError(f"{len(people)} people with a text and a lesion mask: too few to divide")
-    order = np.random.default_rng(config.seed).permutation(len(people))
-    held = max(1, round(config.held_out * len(people)))
-    kept_back = {people[n] for n in order[:held]}
-    train: list[CaptionCase] = []
-    validation: list[CaptionCase] = []
     left_out: list[str] = []
-    for case in files:
-        try:
-            made = _read(case, config.grid.spacing, multiple)
-        except VolumeError as error:
-            left_out.append(f"{case.key}: {error}")
-            continue
-        (validation if (case.dataset, case.person) in kept_back else train).append(made)
+    parts: list[list[CaptionCase]] = []
+    for files in divided(config, folders):
+        part = []
+        for case in files:
+            try:
+                part.append(_read(case, config.grid.spacing, multiple))
+            except VolumeError as error:
+                left_out.append(f"{case.key}: {error}")
+        parts.append(part)
+    train, validation = parts
     if not train or not validation:
         raise ConfigError(f"too few cases could be read: {'; '.join(left_out[:3])}")
     return train, validation, left_out

@@ -140,7 +140,6 @@ def train_captioner(
             began, rate = time.perf_counter(), _rate(config, step)
             for group, share in zip(optimizer.param_groups, (1, config.encoder_rate), strict=True):
                 group["lr"] = rate * share
-            torch.manual_seed((config.seed << 32) + step)  # what dropout drops
             examples = _examples(config, cases, step)
             loss = _loss(model.train(), examples, tokenizer, device)
             image = torch.cat([example.image.flatten() for example in examples])

@@ -21,7 +21,14 @@ from strokedx_core.training.config import (
 from strokedx_core.training.real_problem import items_of
 from strokedx_core.training.tasks import cases_of
 
-__all__ = ["Protocol", "configured", "protocol_names", "read_protocol"]
+__all__ = [
+    "Protocol",
+    "caption_values",
+    "configured",
+    "is_caption",
+    "protocol_names",
+    "read_protocol",
+]
 
 _FOLDER = Path(__file__).parent / "protocols"
 
@@ -104,6 +111,8 @@ def read_protocol(name: str, changes: Mapping[str, Any] = MappingProxyType({})) 
         raise ConfigError(f"no protocol {name!r}; there are {', '.join(protocol_names())}")
     values = _merged(read_toml(_FOLDER / f"{name}.toml"), changes)
     task, recipe = values.pop("task"), values.pop("recipe", None)
+    if task == "caption":
+        raise ConfigError(f"{name}: a captioner is trained by `strokedx train --protocol` alone")
     base = read_toml(RECIPES[recipe]) if recipe else {}
     data = [*values.pop("data", []), *base.pop("data", [])]
     epochs = values.pop("epochs")
@@ -111,6 +120,18 @@ def read_protocol(name: str, changes: Mapping[str, Any] = MappingProxyType({})) 
         raise ConfigError(f"{name}: epochs: a whole number from 1 is wanted, not {epochs!r}")
     steps = {"data": data, "steps": epochs, "steps_per_epoch": 1}
     return Protocol(name, epochs, config_from(_merged(base, values) | steps, task, name))
+
+
+def caption_values(name: str, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of a captioner's protocol."""
+    values = _merged(read_toml(_FOLDER / f"{name}.toml"), changes)
+    del values["task"]
+    return values
+
+
+def is_caption(name: str) -> bool:
+    """Whether a protocol is a captioner's."""
+    return name in protocol_names() and read_toml(_FOLDER / f"{name}.toml")["task"] == "caption"
 
 
 def configured(

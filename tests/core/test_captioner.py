@@ -1,0 +1,285 @@
+"""The captioner: phrases read back, statements checked, and a network that looks at the image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from strokedx_core.captions.claims import FIELDS, borne_out, claims_of
+from strokedx_core.captions.facts import Finding
+from strokedx_core.captions.neural import check_text, load_captioner
+from strokedx_core.captions.phrasing import read, say, write
+from strokedx_core.captions.tokens import Tokenizer
+from strokedx_core.nets.captioner import BEGIN_CASE, BEGIN_SLICE, END, Captioner
+from strokedx_core.training.caption_cases import CaptionCase
+from strokedx_core.training.caption_config import CaptionConfig, read_caption_config
+from strokedx_core.training.captioning import field_accuracy, mirrored, train_captioner
+from strokedx_core.training.checkpoint import load_checkpoint, save_checkpoint
+from strokedx_core.training.tables import ConfigError
+
+ENCODER = {
+    "in_channels": 10, "out_channels": 3, "widths": [4, 8, 8, 8], "convs": 1, "stem_stride": 1,
+    "plain": 1, "conditional": True,
+}  # fmt: skip
+
+
+def share(part: str, side: str, of_lesion: float) -> dict[str, object]:
+    return {"part": part, "side": side, "of_lesion": of_lesion}
+
+
+FOUND = {
+    "count": Finding(2),
+    "volume": Finding(12.0, "ml"),
+    "side": Finding("left"),
+    "bilateral": Finding(False),
+    "arteries": Finding([share("MCA", "left", 0.6), share("ACA", "left", 0.3),
+                         share("PCA", "left", 0.1)]),
+    "lobes": Finding([share("frontal", "left", 0.8), share("insula", "left", 0.2)]),
+    "hemorrhagic": Finding(reason="no mask of blood was given"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_every_claim_is_read_back_in_every_phrasing(field: str) -> None:
+    for value in FIELDS[field]:
+        texts = {write({field: value}, np.random.default_rng(seed)) for seed in range(30)}
+        assert len(texts) > 1
+        for text in texts:
+            (said,) = read(text)
+            assert said.claim == (field, value)
+
+
+def test_a_whole_text_is_read_back() -> None:
+    claims = {"type": "both", "side": "right", "territory": "VB", "lobe": "cerebellum",
+              "size": "large", "number": "few"}  # fmt: skip
+    for seed in range(20):
+        text = write(claims, np.random.default_rng(seed))
+        assert text.endswith(".")
+        assert dict(said.claim for said in read(text) if said.claim) == claims
+    assert len({write(claims, np.random.default_rng(seed)) for seed in range(20)}) == 20
+
+
+def test_what_is_true_of_findings() -> None:
+    assert claims_of(FOUND) == {
+        "side": "left", "territory": "MCA", "lobe": "frontal", "size": "medium", "number": "few"
+    }  # fmt: skip
+    assert claims_of({"count": Finding(0)}) == {"presence": "none"}
+    blood = {**FOUND, "hemorrhagic": Finding(0.3, "share"), "bilateral": Finding(True)}
+    assert (claims_of(blood)["type"], claims_of(blood)["side"]) == ("both", "both")
+
+
+@pytest.mark.parametrize(
+    ("claim", "true"),
+    [
+        (("side", "left"), True),
+        (("side", "right"), False),
+        (("territory", "MCA"), True),
+        (("territory", "ACA"), True),  # a quarter of the lesions lie there
+        (("territory", "PCA"), False),
+        (("lobe", "insula"), False),
+        (("size", "medium"), True),
+        (("number", "one"), False),
+        (("type", "ischemic"), None),
+        (("presence", "none"), False),
+    ],
+)
+def test_what_findings_bear_out(claim: tuple[str, str], true: bool | None) -> None:
+    assert borne_out(claim, FOUND) is true
+
+
+def test_what_is_not_borne_out_is_struck() -> None:
+    text = "Infarction, on the right, in the territory of the middle cerebral artery. ACA "
+    text += "territory, the weather is fine, of medium size, of medium size."
+    caption = check_text(text, FOUND)
+    verdicts = {part.text: part.verdict for part in caption.statements}
+    assert verdicts == {
+        "Infarction": "not assessable",
+        "on the right": "struck",
+        "in the territory of the middle cerebral artery": "borne out",
+        "ACA territory": "borne out",
+        "the weather is fine": "struck",
+        "of medium size": "struck",  # the second time
+    }
+    assert caption.checked == (
+        "Possibly infarction, in the territory of the middle cerebral artery, ACA territory, "
+        "of medium size."
+    )
+    for said in read(caption.checked.replace("Possibly infarction, ", "")):
+        assert said.claim is not None
+        assert borne_out(said.claim, FOUND)
+    assert check_text("On the right.", FOUND).checked == ""
+    assert say(["a", "b", "c"], [False, True]) == "A, b. C."
+
+
+def test_the_tokenizer_spells_what_it_never_saw() -> None:
+    tokenizer = Tokenizer.train(["infarction, on the left"] * 30, 300)
+    for text in ("infarction, on the left", "Größe: 12 ml", "left infarction"):
+        assert tokenizer.decode(tokenizer.encode(text)) == text
+    assert len(tokenizer.encode("infarction, on the left")) < 12
+    again = Tokenizer(tokenizer.model)
+    assert again.encode("on the left") == tokenizer.encode("on the left")
+    assert min(tokenizer.encode("slice case</s><s>")) > BEGIN_SLICE
+
+
+def test_the_caption_follows_from_image_and_mask() -> None:
+    torch.manual_seed(0)
+    network = Captioner(ENCODER, 300, width=32, heads=4, layers=1, length=12).eval()
+    image = torch.rand(2, 7, 16, 16, 16)
+    lesion = torch.zeros(2, 1, 16, 16, 16)
+    lesion[0, :, :4, :4, :4] = 1
+    lesion[1, :, 8:, 8:, 8:] = 1
+    seen = network.look(image, lesion)
+    assert seen.shape == (2, 1 + 8, 32)
+    text = torch.tensor([[BEGIN_CASE, 9, 10, END]])
+    logits = network(seen[:1], text)
+    assert logits.shape == (1, 4, 300)
+    # A token is told from those before it alone.
+    changed = network(seen[:1], torch.tensor([[BEGIN_CASE, 9, 11, END]]))
+    assert torch.allclose(logits[:, :2], changed[:, :2], atol=1e-5)
+    assert not torch.allclose(logits[:, 2], changed[:, 2])
+    network.look(image, lesion).sum().backward()
+    moved = [p.grad is not None for p in network.encoder.encoder.parameters()]
+    assert moved
+    assert all(moved)
+    other = network.look(image.flip(0), lesion)
+    assert not torch.allclose(seen[0], other[0], atol=1e-4)
+    for tokens in network.caption(seen):
+        assert len(tokens) < 12
+
+
+def made_up(number: int) -> CaptionCase:
+    """A bright block, infarct or blood, on the left or the right of a grey brain."""
+    rng = np.random.default_rng(number)
+    image = torch.full((1, 16, 16, 16), 0.5) + 0.05 * torch.from_numpy(rng.random((1, 16, 16, 16)))
+    lesion = torch.zeros(16, 16, 16, dtype=torch.bool)
+    right, blood = bool(rng.integers(2)), bool(rng.integers(2))
+    x = int(rng.integers(9, 11)) if right else int(rng.integers(1, 3))
+    y, z = rng.integers(1, 11, size=2)
+    lesion[x : x + 4, y : y + 4, z : z + 4] = True
+    image[0, lesion] = 0.1 if blood else 1.5
+    claims = {"type": "hemorrhagic" if blood else "ischemic", "side": "right" if right else "left"}
+    slices = {int(z) + 1: claims}
+    return CaptionCase((3,), image.half(), lesion, claims, slices)
+
+
+@pytest.fixture(scope="module")
+def config() -> CaptionConfig:
+    return CaptionConfig(
+        steps=160, steps_per_epoch=80, checkpoint_every=40, batch=8, phrasings=2, encoder=ENCODER,
+        width=32, layers=1, heads=4, length=24, vocabulary=330, learning_rate=2e-3, warmup=10,
+        ema=0.9, encoder_rate=1.0,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(config: CaptionConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on made-up cases that was stopped once, 100 steps in."""
+    with pytest.MonkeyPatch.context() as patch:
+        use_made_up_cases(patch)
+        out = tmp_path_factory.mktemp("run")
+        stop_at(patch, 100)
+        with pytest.raises(KeyboardInterrupt):
+            train_captioner(config, {}, out, quiet=True)
+        patch.undo()
+        use_made_up_cases(patch)
+        train_captioner(config, {}, out, quiet=True)
+    return out
+
+
+def use_made_up_cases(patch: pytest.MonkeyPatch) -> None:
+    def cases(*_: object, held_out: bool, quiet: bool) -> list[CaptionCase]:
+        return [made_up(n) for n in (range(1000, 1040) if held_out else range(80))]
+
+    patch.setattr("strokedx_core.training.captioning.generated_cases", cases)
+
+
+def stop_at(patch: pytest.MonkeyPatch, step: int) -> None:
+    from strokedx_core.training import captioning
+
+    made = captioning._examples
+
+    def examples(*given: object) -> object:
+        if given[-1] == step:
+            raise KeyboardInterrupt
+        return made(*given)  # type: ignore[arg-type]
+
+    patch.setattr(captioning, "_examples", examples)
+
+
+@pytest.mark.slow
+def test_a_short_training_learns_to_look(run: Path) -> None:
+    loaded = load_captioner(run / "weights.safetensors")
+    cases = [made_up(n) for n in range(2000, 2060)]
+    images = torch.stack([case.whole() for case in cases])
+    lesions = torch.stack([case.lesion.float()[None] for case in cases])
+
+    def accuracy(images: torch.Tensor, lesions: torch.Tensor) -> dict[str, float]:
+        with torch.inference_mode():
+            tokens = loaded.network.caption(loaded.network.look(images, lesions))
+        written = [loaded.tokenizer.decode(row) for row in tokens]
+        return field_accuracy(written, [case.claims for case in cases])
+
+    right = accuracy(images, lesions)
+    assert right["side"] > 0.9
+    assert right["type"] > 0.9
+    # Of another case, neither is better than chance.
+    shuffled = accuracy(images.roll(1, 0), lesions.roll(1, 0))
+    assert shuffled["side"] < 0.75
+    assert shuffled["type"] < 0.75
+    # The type is in the image alone.
+    assert accuracy(images.roll(1, 0), lesions)["type"] < 0.8
+
+
+@pytest.mark.slow
+def test_a_run_that_was_stopped_ends_as_one_that_was_not(
+    run: Path, config: CaptionConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_made_up_cases(monkeypatch)
+    train_captioner(config, {}, tmp_path / "whole", quiet=True)
+    one, other = (load_checkpoint(path / "last.pt") for path in (run, tmp_path / "whole"))
+    for name, value in one["model"].items():
+        assert torch.equal(value, other["model"][name]), name
+    rows = [(path / "metrics.csv").read_text().splitlines() for path in (run, tmp_path / "whole")]
+    assert len(rows[0]) == 3
+    assert (run / "captions" / "step_000160.txt").read_text().count("written:") == 40
+    assert (run / "curves.png").stat().st_size > 1000
+    with pytest.raises(ConfigError, match="another configuration"):
+        train_captioner(config.model_copy(update={"steps": 161}), {}, run, quiet=True)
+
+
+def test_the_mirror_image_has_the_other_side() -> None:
+    assert mirrored({"side": "left", "lobe": "insula"}) == {"side": "right", "lobe": "insula"}
+    assert mirrored({"side": "both"}) == {"side": "both"}
+
+
+def test_what_is_left_unsaid_is_wrong() -> None:
+    meant = [{"side": "left", "size": "small"}, {"side": "right", "size": "large"}]
+    found = field_accuracy(["Left, small.", "On the left."], meant)
+    assert found == {"side": 0.5, "size": 0.5}
+
+
+def test_the_recipe_is_checked(tmp_path: Path) -> None:
+    assert read_caption_config().start == "lesion"
+    path = tmp_path / "c.toml"
+    for text, told in (
+        ("speed = 1", "speed"),
+        ("width = 30", "multiple of heads"),
+        ("[generator]\nspacing = 2.0", "unknown keys"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ConfigError, match=told):
+            read_caption_config(path)
+
+
+def test_other_weights_are_no_captioner(tmp_path: Path) -> None:
+    from strokedx_core.weights import WeightsError
+
+    with pytest.raises(WeightsError, match="no tokenizer"):
+        load_captioner("lesion")
+    save_checkpoint({"a": 1}, tmp_path / "last.pt")
+    config = CaptionConfig(start="skull_strip", steps=1)
+    with pytest.raises(ConfigError, match="need --head-labels and --lesion-masks and --atlas"):
+        train_captioner(config, {}, tmp_path, quiet=True)
