@@ -47,7 +47,7 @@ def test_nfbs_without_folders_for_people(nfbs: Path, tmp_path: Path) -> None:
     assert len(find_cases("nfbs", flat)) == 4
 
 
-@pytest.mark.parametrize(("ending", "why"), [("_T1w", "no T1w image"), ("_brainmask", "no brain")])
+@pytest.mark.parametrize(("ending", "why"), [("_T1w", "no T1W"), ("_brainmask", "no brain")])
 def test_nobody_is_dropped_silently(nfbs: Path, ending: str, why: str) -> None:
     next(nfbs.rglob(f"*{ending}.nii.gz")).unlink()
     found = survey("nfbs", nfbs)
@@ -94,7 +94,7 @@ def test_icpsr_counts_add_up(icpsr: Path) -> None:
     with table.open("a", encoding="utf-8") as file:
         file.write("sub-ffffffff\tnone\tischemic\n")
     found = survey("icpsr38464", icpsr)
-    assert found.left_out == {PERSON: "no stroke mask", "sub-ffffffff": "no image"}
+    assert found.left_out == {PERSON: "no lesion mask", "sub-ffffffff": "no image"}
     assert len(found.cases) == 3
 
 

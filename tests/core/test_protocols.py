@@ -52,7 +52,8 @@ def run(*words: object) -> Result:
 
 
 def test_each_of_theirs_has_one_of_ours_beside_it() -> None:
-    names = [f"{side}/{task}" for side in ("seed", "strokedx") for task in TASKS]
+    tasks = [*TASKS, "icpsr38464-caption"]
+    names = [f"{side}/{task}" for side in ("seed", "strokedx") for task in tasks]
     assert protocol_names() == sorted(names)
 
 

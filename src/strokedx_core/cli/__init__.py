@@ -18,6 +18,7 @@ from strokedx_core import __version__
 from strokedx_core.cli import (
     analyze,
     caption,
+    datasets,
     demo,
     evaluate,
     findings,
@@ -67,6 +68,7 @@ app.command("caption")(caption.command)
 app.command("findings")(findings.command)
 app.command("demo")(demo.command)
 app.add_typer(evaluate.app, name="evaluate")
+app.add_typer(datasets.app, name="datasets")
 app.add_typer(train.app, name="train")
 app.add_typer(runs.app, name="runs")
 app.add_typer(weights.app, name="weights")

@@ -11,6 +11,8 @@ import typer
 
 __all__ = ["compare", "errors_in_words", "train_by_protocol"]
 
+SPLIT = "split.json"
+
 HeadLabels = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="Whole-head label maps: generated images are mixed in."),
@@ -22,6 +24,15 @@ LesionMasks = Annotated[
 Changes = Annotated[
     Path | None,
     typer.Option("--config", metavar="FILE.toml", help="Values in place of the protocol's."),
+]
+SplitFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--split",
+        metavar="FILE.json",
+        help="Division of the people, as `strokedx datasets split` keeps it; made where there is "
+        "no such file. Without it, a file in the run folder.",
+    ),
 ]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress bar.")]
 
@@ -54,6 +65,10 @@ def train_by_protocol(
     head_labels: HeadLabels = None,
     lesion_masks: LesionMasks = None,
     config: Changes = None,
+    split: SplitFile = None,
+    fold: Annotated[
+        int | None, typer.Option(min=0, help="Validate on this fold of the division.")
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Train on a data set of one's own by a named protocol, and measure on people kept for the end.
@@ -68,14 +83,18 @@ def train_by_protocol(
         from strokedx_core.training.protocol import is_caption, read_protocol
 
         changes = read_toml(config) if config else {}
+        kept = split or out / SPLIT
         if is_caption(protocol):
-            _train_caption(protocol, folder, out, changes, quiet)
+            _train_caption(protocol, folder, out, changes, kept, quiet)
             return
+        if fold is not None:
+            changes["real"] = {**changes.get("real", {}), "fold": fold}
         names = read_protocol(protocol, changes).data_sets
         if len(names) != len(folder):
             raise ConfigError(f"{protocol} takes the folders of {', '.join(names)}, in this order")
         folders = _folders(dict(zip(names, folder, strict=True)), head_labels, lesion_masks)
         _say_mixing(protocol, changes, folders)
+        folders["split"] = kept
         result = run_protocol(protocol, folders, out, changes=changes, quiet=quiet)
     typer.echo(table([result]))
     typer.echo(f"weights: {result.weights}\ncard:    {result.weights.with_suffix('.toml')}")
@@ -96,6 +115,7 @@ def compare(
         Path | None,
         typer.Option(metavar="FILE.toml", help="Tables [seed] and [strokedx] of other values."),
     ] = None,
+    split: SplitFile = None,
     quiet: Quiet = False,
 ) -> None:
     """Train by the original project's protocol and by ours, on the same people, and compare.
@@ -118,6 +138,7 @@ def compare(
         if not tasks:
             raise ConfigError(f"no protocol for {data_set} {only or ''}; there are {whole}")
         folders = _folders({name: folder}, head_labels, lesion_masks)
+        folders["split"] = split or out / f"{name}-{SPLIT}"
         for task in tasks:
             if is_caption(f"seed/{task}"):
                 _compare_captions(task, folders, out, changes, quiet)
@@ -132,7 +153,12 @@ def compare(
 
 
 def _train_caption(
-    protocol: str, folder: list[Path], out: Path, changes: dict[str, Any], quiet: bool
+    protocol: str,
+    folder: list[Path],
+    out: Path,
+    changes: dict[str, Any],
+    split: Path,
+    quiet: bool,
 ) -> None:
     """Train a captioner by a protocol, and say what came of it."""
     from strokedx_core.training.caption_protocol import (
@@ -145,7 +171,7 @@ def _train_caption(
     names = read_caption_protocol(protocol, changes).data_sets
     if len(names) != len(folder):
         raise ConfigError(f"{protocol} takes the folders of {', '.join(names)}, in this order")
-    folders = _folders(dict(zip(names, folder, strict=True)), None, None)
+    folders = _folders(dict(zip(names, folder, strict=True)), None, None) | {"split": split}
     result = run_caption_protocol(protocol, folders, out, changes=changes, quiet=quiet)
     typer.echo(caption_table([result]))
     typer.echo(f"weights: {result.weights}\ncard:    {result.weights.with_suffix('.toml')}")

@@ -6,19 +6,48 @@ cases = find_cases("nfbs", Path("NFBS_Dataset"))
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
-from strokedx_core.datasets import icpsr38464, nfbs
+from strokedx_core.datasets import atlas_r2, bids, icpsr38464, layout, nfbs
 from strokedx_core.datasets.cases import CaseFiles, DataSetError, Survey
+from strokedx_core.datasets.layout import Layout
 
-__all__ = ["DATA_SETS", "CaseFiles", "DataSetError", "Survey", "find_cases", "survey"]
+__all__ = [
+    "DATA_SETS",
+    "CaseFiles",
+    "DataSetError",
+    "Survey",
+    "find_cases",
+    "layout_of",
+    "survey",
+]
 
-DATA_SETS: dict[str, Callable[[Path], Survey]] = {
-    "nfbs": nfbs.survey,
-    "icpsr38464": icpsr38464.survey,
-}
-"""Name of a data set → what finds everybody in its folder."""
+DATA_SETS: dict[str, Layout] = {
+    one.name: one
+    for one in (
+        nfbs.LAYOUT, icpsr38464.LAYOUT, bids.SOOP, bids.ARC, atlas_r2.LAYOUT, bids.ISLES2022,
+        bids.BIDS,
+    )
+}  # fmt: skip
+"""Name of a data set → how its folder is laid out."""
+
+
+def layout_of(name: str) -> Layout:
+    """The layout of a data set by its name, in upper or lower case and with any separators.
+
+    Raises
+    ------
+    DataSetError
+        If there is no such data set.
+    """
+
+    def plain(text: str) -> str:
+        return "".join(letter for letter in text.lower() if letter.isalnum())
+
+    for known, found in DATA_SETS.items():
+        if plain(known) == plain(name):
+            return found
+    raise DataSetError(f"no data set {name!r}; there are {', '.join(DATA_SETS)}")
 
 
 def survey(name: str, folder: Path) -> Survey:
@@ -27,11 +56,10 @@ def survey(name: str, folder: Path) -> Survey:
     Raises
     ------
     DataSetError
-        If there is no such data set, or the folder is not one of it.
+        If there is no such data set, the folder is not one of it, or somebody has two files for
+        one role.
     """
-    if name not in DATA_SETS:
-        raise DataSetError(f"no data set {name!r}; there are {', '.join(DATA_SETS)}")
-    return DATA_SETS[name](folder)
+    return layout.survey(folder, layout_of(name))
 
 
 def find_cases(name: str, folder: Path) -> list[CaseFiles]:

@@ -7,45 +7,21 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from pathlib import Path
 
-from strokedx_core.datasets.cases import CaseFiles, DataSetError, Survey, image_files, one_of
+from strokedx_core.datasets.layout import Layout, named
 
-__all__ = ["survey"]
+__all__ = ["LAYOUT"]
 
-_NAME = re.compile(
-    r"sub-(?P<person>[A-Za-z0-9]+)_ses-(?P<session>[A-Za-z0-9]+)_T1w"
-    r"(?P<role>|_brain|_brainmask)\.nii(?:\.gz)?$"
+LAYOUT = Layout(
+    name="nfbs",
+    title="NFBS",
+    example="sub-A00028185_ses-NFB3_T1w.nii.gz",
+    person=re.compile(r"(?:^|/)(?:sub-)?(?P<person>A\d{8})(?=[/_])"),
+    session=re.compile(r"_ses-(?P<session>[A-Za-z0-9]+)_"),
+    roles={
+        "brain mask": named("_T1w_brainmask"),
+        "stripped image": named("_T1w_brain"),
+        "T1W": named("_T1w"),
+    },
+    needed=("T1W", "brain mask"),
 )
-_ROLES = {"": "T1w image", "_brainmask": "brain mask"}
-
-
-def survey(folder: Path) -> Survey:
-    """Find everybody in a folder as downloaded.
-
-    Raises
-    ------
-    DataSetError
-        If it is no folder of NFBS, or somebody has two files for one role.
-    """
-    people: dict[tuple[str, str], dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
-    files = image_files(folder)
-    for path in files:
-        match = _NAME.search(path.name)
-        if match:
-            people[match["person"], match["session"]][match["role"]].append(path)
-    if not people:
-        raise DataSetError(
-            f"{folder}: not NFBS: none of its {len(files)} images is named like "
-            f"sub-A00028185_ses-NFB3_T1w.nii.gz (the first is {files[0].name})"
-        )
-    cases, left_out = [], {}
-    for (person, session), roles in sorted(people.items()):
-        image, mask = (one_of(roles[role], said, person) for role, said in _ROLES.items())
-        if image is None or mask is None:
-            missing = [said for role, said in _ROLES.items() if not roles[role]]
-            left_out[f"{person}, session {session}"] = f"no {' and no '.join(missing)}"
-        else:
-            cases.append(CaseFiles("nfbs", person, session, {"T1W": image}, brain=mask))
-    return Survey(tuple(cases), left_out)

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from rich.progress import track
 from torch import Tensor
 
 from strokedx_core.anatomy.atlas import AtlasError, read_atlas
-from strokedx_core.datasets.cases import CaseFiles
+from strokedx_core.datasets.cases import CaseFiles, DataSetError
+from strokedx_core.datasets.splits import make_split, read_split
 from strokedx_core.synthesis.anatomy import load_anatomy
 from strokedx_core.synthesis.described import describe
 from strokedx_core.synthesis.labels import load_head
@@ -186,7 +186,7 @@ def divided(
     Raises
     ------
     ConfigError
-        If a folder is not given, or fewer than two people in it have both.
+        If a folder is not given, or fewer than three people in it have both.
     """
     from strokedx_core.datasets import find_cases
 
@@ -199,17 +199,25 @@ def divided(
         except ValueError as error:
             raise ConfigError(str(error)) from error
     files = [case for case in files if case.text and case.lesion is not None]
-    people = sorted({(case.dataset, case.person) for case in files})
-    if len(people) < 2:
+    people = {(case.dataset, case.person) for case in files}
+    if len(people) < 3:
         raise ConfigError(
             f"{', '.join(config.data_sets)}: {len(people)} people with a text and a lesion mask "
-            "are too few to divide; 2 are needed"
+            "are too few to divide; 3 are needed"
         )
-    order = np.random.default_rng(config.seed).permutation(len(people))
-    held = max(1, round(config.held_out * len(people)))
-    kept_back = {people[n] for n in order[:held]}
-    here = [(case, (case.dataset, case.person) in kept_back) for case in files]
-    return [case for case, held in here if not held], [case for case, held in here if held]
+    kept = folders.get("split")
+    try:
+        if kept is not None and kept.exists():
+            split = read_split(kept)
+        else:
+            split = make_split(files, seed=config.seed, validation=config.held_out, test=0.0)
+            if kept is not None:
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                split.write(kept)
+        train, validation, _ = split.divide(files)
+    except DataSetError as error:
+        raise ConfigError(str(error)) from error
+    return train, validation
 
 
 def real_cases(

@@ -248,12 +248,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--head-labels", type=Path)
     parser.add_argument("--lesion-masks", type=Path)
     parser.add_argument("--atlas", type=Path)
+    parser.add_argument("--split", type=Path, help="division of the people of a data set")
     parser.add_argument("--config", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--quiet", action="store_true")
     options = parser.parse_args(arguments)
     folders = {name: Path(folder) for name, _, folder in (d.partition("=") for d in options.data)}
-    for name in ("head-labels", "lesion-masks", "atlas"):
+    for name in ("head-labels", "lesion-masks", "atlas", "split"):
         path = getattr(options, name.replace("-", "_"))
         if path is not None:
             folders[name] = path

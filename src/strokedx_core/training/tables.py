@@ -98,6 +98,8 @@ class RealConfig(Strict):
         Shares of the people that are validated on, and kept for the end.
     split : int
         Number of the division; the same people and number divide alike, whatever the seed.
+    fold : int, optional
+        Of a kept division: the people of this fold are validated on, those of all others trained.
     foreground : float
         Share of the patches whose middle lies on what is to be found, where the patch is smaller
         than the case.
@@ -117,6 +119,7 @@ class RealConfig(Strict):
     validation: float = Field(0.1, gt=0, lt=0.5)
     test: float = Field(0.1, gt=0, lt=0.5)
     split: int = Field(0, ge=0)
+    fold: int | None = Field(None, ge=0)
     foreground: float = Field(0.5, ge=0, le=1)
     augment: bool = True
     drop: float = Field(0.0, ge=0, lt=1)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 
+from strokedx_core.datasets.cases import DataSetError
 from strokedx_core.training.anatomy import AnatomyProblem
 from strokedx_core.training.config import (
     AnatomyConfig,
@@ -79,31 +80,49 @@ class Parts(NamedTuple):
 
 
 def cases_of(config: TrainingConfig, folders: Mapping[str, Path]) -> Parts:
-    """The cases of a configuration's data sets, people divided as `real.split` says.
+    """The cases of a configuration's data sets, divided by person.
+
+    Where `folders` names a file "split", the division that it keeps is used; it is made, by stroke
+    type and lesion size, where there is no such file yet. Without it people are divided as
+    `real.split` says.
 
     Raises
     ------
     ConfigError
-        If the folder of a data set is not given, no data set has this name, or there are too few
-        people to divide.
+        If the folder of a data set is not given, no data set has this name, there are too few
+        people to divide, or the kept division does not hold somebody.
     """
     from strokedx_core.datasets import find_cases
+    from strokedx_core.datasets.splits import make_split, read_split
 
-    assert config.real is not None
-    cases: list[CaseFiles] = []
-    for name in config.real.data_sets:
-        if name not in folders:
-            raise ConfigError(f"real: the folder of {name} is not given")
-        try:
+    real = config.real
+    assert real is not None
+    try:
+        cases: list[CaseFiles] = []
+        for name in real.data_sets:
+            if name not in folders:
+                raise ConfigError(f"real: the folder of {name} is not given")
             cases += find_cases(name, folders[name])
-        except ValueError as error:
-            raise ConfigError(str(error)) from error
-    people = sorted({(case.dataset, case.person) for case in cases})
-    if len(people) < 3:
-        raise ConfigError(f"real: {len(people)} people are too few to divide; 3 are needed")
-    order = np.random.default_rng(config.real.split).permutation(len(people))
-    shares = (config.real.validation, config.real.test)
-    counts = [max(1, round(share * len(people))) for share in shares]
+        people = sorted({(case.dataset, case.person) for case in cases})
+        if len(people) < 3:
+            raise ConfigError(f"real: {len(people)} people are too few to divide; 3 are needed")
+        kept = folders.get("split")
+        if kept is not None:
+            if kept.exists():
+                split = read_split(kept)
+            else:
+                split = make_split(
+                    cases, seed=real.split, validation=real.validation, test=real.test
+                )
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                split.write(kept)
+            return Parts(*split.divide(cases, real.fold))
+    except DataSetError as error:
+        raise ConfigError(str(error)) from error
+    if real.fold is not None:
+        raise ConfigError("real.fold: folds are those of a kept division; name its file")
+    order = np.random.default_rng(real.split).permutation(len(people))
+    counts = [max(1, round(share * len(people))) for share in (real.validation, real.test)]
     ends = [0, counts[0], sum(counts), len(people)]
     groups = [{people[n] for n in order[low:high]} for low, high in pairwise(ends)]
     validation, test, train = (
