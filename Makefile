@@ -1,4 +1,5 @@
 # make demo    from a fresh clone to brain masks and a page of pictures in demo_output/
+# make demo-cohort   a study of eight generated people, ending with its pages
 # make test    everything the tests need, then all of them
 # Both want Python 3.11 or newer and nothing else, and both may be run again.
 
@@ -11,13 +12,16 @@ STROKEDX_DATA ?= $(if $(wildcard ../shared/data/.),$(abspath ../shared/data))
 export STROKEDX_DATA
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-install lint clean
+.PHONY: help demo demo-cohort test test-install lint clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
 
 demo: $(VENV)/installed
 	$(RUN) -m strokedx_core.cli demo --out demo_output
+
+demo-cohort: $(VENV)/installed
+	$(RUN) -m strokedx_core.cohort.demo demo_cohort
 
 test: $(VENV)/installed-dev
 	$(RUN) tests/system_libraries.py --install
@@ -33,7 +37,7 @@ lint: $(VENV)/installed-dev
 	$(RUN) -m mypy
 
 clean:
-	rm -rf demo_output test-output build dist .pytest_cache .ruff_cache .mypy_cache
+	rm -rf demo_output demo_cohort test-output build dist .pytest_cache .ruff_cache .mypy_cache
 
 $(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(RUN) -m pip install --disable-pip-version-check -c constraints.txt -e .

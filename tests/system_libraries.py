@@ -50,7 +50,16 @@ def missing_packages() -> list[str]:
         missing.append("libgl1-mesa-dri")
     if not os.environ.get("DISPLAY") and shutil.which("Xvfb") is None:
         missing.append("xvfb")
+    # Reports are looked at in a browser.
+    if not browser():
+        missing.append("chromium")
     return missing
+
+
+def browser() -> str | None:
+    """Path of Chromium, if it is here."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return next((path for path in map(shutil.which, names) if path), None)
 
 
 def install(packages: list[str]) -> bool:

@@ -119,7 +119,8 @@ def test_both_protocols_beside_each_other(
         assert (kept / "curves.png").exists()
         assert read_card(kept / "weights.safetensors").name == f"{side}-{name}"
         told = read_protocol(f"{side}/{name}", {"real": {"validation": 0.2, "test": 0.2}}).config
-        parts = cases_of(told, {told.real.data_sets[0]: folder})
+        (data,) = told.real.data_sets
+        parts = cases_of(told, {data: folder, "split": out / f"{data}-split.json"})
         people.append([{case.person for case in part} for part in parts])
         assert json.loads((kept / "config.json").read_text())["real"]["share"] == 1.0
     assert people[0] == people[1]

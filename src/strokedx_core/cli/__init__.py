@@ -18,6 +18,7 @@ from strokedx_core import __version__
 from strokedx_core.cli import (
     analyze,
     caption,
+    cohort,
     datasets,
     demo,
     evaluate,
@@ -66,6 +67,7 @@ app.command("segment")(segment.command)
 app.command("analyze")(analyze.command)
 app.command("caption")(caption.command)
 app.command("findings")(findings.command)
+app.command("cohort")(cohort.command)
 app.command("demo")(demo.command)
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(datasets.app, name="datasets")

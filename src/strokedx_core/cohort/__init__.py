@@ -1,0 +1,1 @@
+"""A whole study: everybody in a BIDS folder, on one machine or a cluster, with pages to read."""
