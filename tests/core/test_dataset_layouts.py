@@ -89,6 +89,17 @@ def test_nobody_of_a_mirror_is_lost(tmp_path: Path) -> None:
     assert found.left_out == {"sub-77": "no image", "sub-78": "no image"}
 
 
+def test_two_scans_of_a_kind_leave_one_person_out(tmp_path: Path) -> None:
+    folder = WRITERS["arc"](tmp_path, people=2)
+    path = sorted(folder.rglob("*_T1w.nii.gz"))[0]
+    path.with_name(path.name.replace("_T1w", "_run-2_T1w")).write_bytes(path.read_bytes())
+    found = survey("arc", folder)
+    assert len(found.cases) == 3
+    ((who, why),) = found.left_out.items()
+    assert who == "sub-M2001, session 1"
+    assert why.startswith("two files for its T1W: ")
+
+
 def test_names_of_data_sets() -> None:
     assert layout_of("ATLAS R2").name == "atlas-r2"
     assert layout_of("ICPSR 38464").name == "icpsr38464"

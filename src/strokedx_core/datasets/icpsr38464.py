@@ -54,4 +54,5 @@ LAYOUT = Layout(
     needed=("DWI", "brain mask", "lesion mask"),
     type_column="Lesion-type",
     text=_sentences,
+    strict=True,
 )

@@ -61,6 +61,8 @@ class Layout:
         Column of `participants.tsv` that says the lesion type.
     text : callable, optional
         Folder → what makes a sentence of a row of the table.
+    strict : bool
+        Whether two files for one role of somebody are an error; otherwise who has them is left out.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Layout:
     lesion_type: str | None = None
     type_column: str = ""
     text: Callable[[Path], Callable[[Mapping[str, str]], str | None]] | None = None
+    strict: bool = False
 
 
 @dataclass(frozen=True)
@@ -160,7 +163,7 @@ def survey(folder: Path, layout: Layout) -> Survey:
     Raises
     ------
     DataSetError
-        As `gather`, or if somebody has two files for one role: which is meant is not guessed.
+        As `gather`, or if the layout is strict and somebody has two files for one role.
     """
     gathered = gather(folder, layout)
     sentence = layout.text(folder) if layout.text else None
@@ -170,7 +173,13 @@ def survey(folder: Path, layout: Layout) -> Survey:
         if not files:
             left_out[called] = "no image"
             continue
-        roles = {role: one_of(files.get(role, []), role, called) for role in layout.roles}
+        try:
+            roles = {role: one_of(files.get(role, []), role, called) for role in layout.roles}
+        except DataSetError as error:
+            if layout.strict:
+                raise
+            left_out[called] = str(error).removeprefix(f"{called}: ")
+            continue
         missing = missing_roles(roles, layout)
         if missing:
             left_out[called] = f"no {' and no '.join(missing)}"

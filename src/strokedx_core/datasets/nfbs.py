@@ -24,4 +24,5 @@ LAYOUT = Layout(
         "T1W": named("_T1w"),
     },
     needed=("T1W", "brain mask"),
+    strict=True,
 )
