@@ -96,7 +96,10 @@ def _nifti_head(
         for field in ("cal_min", "cal_max", "intent_p1", "intent_p2", "intent_p3", "intent_code"):
             out[field] = 0
         out["scl_slope"], out["scl_inter"] = 1, 0
-        out["descrip"] = out["intent_name"] = out["aux_file"] = b""
+        # Whatever text there is may name the person; NIfTI-2 has fewer fields for it.
+        for field in ("descrip", "intent_name", "aux_file", "db_name", "data_type"):
+            if field in out.keys():  # noqa: SIM118  # a header is no mapping
+                out[field] = b""
     out["vox_offset"] = 0  # worked out from the extensions when written
     buffer = BytesIO()
     out.write_to(buffer)
