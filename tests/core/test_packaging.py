@@ -17,6 +17,8 @@ ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 # Only ever imported inside napari, which brings them.
 WITH_NAPARI = {"napari", "pint"}
+# Imported only where the extra that brings them was asked for.
+EXTRAS = {"dask_jobqueue"}
 # Used without being imported: torch.utils.tensorboard writes through it.
 NOT_IMPORTED = {"tensorboard"}
 
@@ -34,13 +36,18 @@ def needed():
     names = set()
     for path in (ROOT / "src").rglob("*.py"):
         names |= imported(path.read_text(encoding="utf-8"))
-    names -= {*sys.stdlib_module_names, "strokedx_core", "napari_strokedx", *WITH_NAPARI}
+    names -= {*sys.stdlib_module_names, "strokedx_core", "napari_strokedx", *WITH_NAPARI, *EXTRAS}
     homes = packages_distributions()
     return {canonical(homes[name][0]) for name in names}
 
 
 def test_everything_that_is_imported_is_declared_and_the_other_way_round():
     assert needed() | NOT_IMPORTED == set(base())
+
+
+def test_what_an_extra_brings_is_declared_there():
+    extra = {re.match(r"[\w.-]+", line)[0] for line in PROJECT["optional-dependencies"]["cluster"]}
+    assert {canonical(name) for name in EXTRAS} == extra
 
 
 @pytest.mark.parametrize("name", ["napari", "pyqt5", "pyqt6", "pyside2", "pyside6"])

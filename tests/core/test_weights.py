@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import strokedx_core
+from strokedx_core.captions.neural import load_captioner
 from strokedx_core.nets.unet3d import UNet3D
 from strokedx_core.tasks import TASKS
 from strokedx_core.weights import (
@@ -205,9 +206,9 @@ def test_shipped_weights_and_their_cards(name: str) -> None:
     assert card.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert card.name == name
     assert card.task in TASKS
-    with torch.device("meta"):
-        assert UNet3D(**card.architecture).parameter_count == card.text["parameters"] < 3_000_000
-    assert load_network(name).config == card.architecture
+    network = load_captioner(name).network if card.task == "caption" else load_network(name)
+    assert network.config == card.architecture
+    assert network.parameter_count == card.text["parameters"] < 3_000_000
     assert card.text["data"]
     for entry in card.text["data"]:
         assert entry["name"]

@@ -91,6 +91,11 @@ class Captioner(nn.Module):
         self.answer = nn.Linear(width, vocabulary)
         nn.init.normal_(self.token.weight, std=0.5)
 
+    @property
+    def parameter_count(self) -> int:
+        """Number of learned scalars, as the card gives it."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
     def look(self, image: Tensor, lesion: Tensor, spacing_mm: float = 3.0) -> Tensor:
         """What there is to write about.
 

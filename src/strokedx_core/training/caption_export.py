@@ -33,7 +33,7 @@ def export_captioner(run: Path, target: Path, *, name: str | None = None) -> Pat
     """
     best = load_checkpoint(run / "best.pt")
     config = json.loads(best["config"])
-    recipe = {key: value for key, value in config.items() if value is not None and key != "data"}
+    recipe = {key: value for key, value in config.items() if key != "data"}
     data = config["data"] or [
         UNSTATED | {"name": f"cases of {name}"} for name in config["data_sets"]
     ]

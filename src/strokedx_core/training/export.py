@@ -81,8 +81,8 @@ def export_run(
     """
     best = load_checkpoint(run / checkpoint)
     config = json.loads(best["config"])
-    recipe = {key: value for key, value in config.items() if value is not None and key != "data"}
-    if "start" in recipe:
+    recipe = {key: value for key, value in config.items() if key != "data"}
+    if recipe.get("start"):
         recipe["start"] = Path(recipe["start"]).name
     task = best.get("task", "skull-strip")
     title, use, limits = _WORDS[task]

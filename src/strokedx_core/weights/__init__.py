@@ -217,7 +217,8 @@ def write_weights(
     state : mapping of str to Tensor
         The network's state dict.
     card : mapping
-        Entries of the card, TOML values only; `sha256` and `parameters` are filled in here.
+        Entries of the card, TOML values only, or None for what is left out; `sha256` and
+        `parameters` are filled in here.
     path : path
         Ends in `.safetensors`.
     """
@@ -242,4 +243,13 @@ def write_weights(
     # Plain entries go before tables, as TOML wants them.
     ordered = dict(sorted(full.items(), key=lambda item: isinstance(item[1], dict | list)))
     write_atomically(path, [content])
-    write_atomically(path.with_suffix(".toml"), [tomli_w.dumps(ordered).encode()])
+    write_atomically(path.with_suffix(".toml"), [tomli_w.dumps(_without_nothing(ordered)).encode()])
+
+
+def _without_nothing(value: Any) -> Any:
+    """A card's entry without what was left at None, at any depth: TOML has no word for it."""
+    if isinstance(value, Mapping):
+        return {key: _without_nothing(one) for key, one in value.items() if one is not None}
+    if isinstance(value, list | tuple):
+        return [_without_nothing(one) for one in value]
+    return value
