@@ -91,7 +91,7 @@ def run(
 def _on(
     client: Any, exams: Sequence[Exam], options: Options, out: Path, command: CommandOf
 ) -> Iterator[Outcome]:
-    from distributed import KilledWorker, as_completed
+    from distributed import CancelledError, KilledWorker, as_completed
 
     tasks = {
         client.submit(
@@ -102,6 +102,8 @@ def _on(
     waiting = as_completed(tasks)
     try:
         for future in waiting:
+            if future.cancelled():  # the scheduler is gone
+                break
             exam = tasks.pop(future)
             error = future.exception()
             if error is None:
@@ -117,7 +119,7 @@ def _on(
                 write_outcome(lost, out)
                 yield lost
             future.release()
-    except (OSError, TimeoutError, RuntimeError) as error:
+    except (OSError, TimeoutError, RuntimeError, CancelledError) as error:
         raise CohortError(f"the cluster was lost ({error}); the same command goes on") from error
     if tasks:
         raise CohortError(
@@ -150,7 +152,7 @@ def _client(where: Where, tasks: int) -> Iterator[Any]:
         else:
             assert isinstance(where, LocalWorkers)
             count, memory = local_size(where.count, tasks)
-            threads = max(1, (os.cpu_count() or 1) // count)
+            threads = os.environ.get("OMP_NUM_THREADS") or max(1, (os.cpu_count() or 1) // count)
             for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
                 dask.config.set({f"distributed.nanny.pre-spawn-environ.{name}": threads})
             cluster = LocalCluster(
