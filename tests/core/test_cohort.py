@@ -57,7 +57,7 @@ def results(out: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
-    """One thread here and in every process started: the last bits of a sum depend on their number."""
+    """One thread here and in every process started: the last bits of sums depend on it."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
