@@ -22,12 +22,14 @@ from typer.testing import CliRunner, Result
 
 from strokedx_core.cli import app
 from strokedx_core.cohort.demo import write_study
+from strokedx_core.cohort.engine import _batch_cluster
 from strokedx_core.cohort.exams import CohortError, Exam, chosen, find_exams
 from strokedx_core.cohort.lock import only_one
 from strokedx_core.cohort.mni_voxels import SHAPE, pack, unpack
 from strokedx_core.cohort.records import RECORD
 
 PEOPLE = 4
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def run(*words: object) -> Result:
@@ -223,14 +225,41 @@ def test_nobodys_failure_ends_the_run(unbroken: Path, study: Path, tmp_path: Pat
     assert not (out / "crash" / "sub-0002.txt").exists()
 
 
+@pytest.mark.slow
 def test_shards_make_the_whole(unbroken: Path, study: Path, tmp_path: Path) -> None:
+    """The batch file, as the jobs of an array are started."""
     out = tmp_path / "out"
-    for number in (1, 2):
-        words = ("--shard", f"{number}/2", "--steps", "brain", "-q")
-        assert run(study, out, "participant", *words).exit_code == 0
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    for number in ("1", "2"):
+        array = {"SLURM_ARRAY_TASK_ID": number, "SLURM_ARRAY_TASK_COUNT": "2"}
+        words = ["bash", str(DOCS / "cohort.sbatch"), str(study), str(out), "--steps", "brain"]
+        subprocess.run([*words, "-q"], check=True, env={**os.environ, **array, "PATH": path})
     assert results(out) == results(unbroken)
     assert run(study, out, "group", "-q").exit_code == 0
     assert statuses(out) == ["done"] * PEOPLE
+
+
+def test_jobs_of_a_batch_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file of the docs makes jobs that SLURM would take; what is wrong in one is said."""
+    from dask_jobqueue import SLURMCluster
+
+    asked: list[int] = []
+    monkeypatch.setattr(SLURMCluster, "scale", lambda self, jobs: asked.append(jobs))
+    cluster = _batch_cluster(DOCS / "cluster-slurm.toml")
+    script = cluster.job_script()
+    cluster.close()
+    assert asked[0] == 20
+    for line in ("#SBATCH --cpus-per-task=2", "#SBATCH --mem=6G", "export OMP_NUM_THREADS=2"):
+        assert line in script.splitlines()
+    path = tmp_path / "cluster.toml"
+    for text, told in (
+        ('system = "slurm"', "system and workers"),
+        ('[cluster]\nsystem = "abacus"\nworkers = 1', "must be one of"),
+        ('[cluster]\nsystem = "slurm"\nworkers = 1\nmemory = "1GB"', "cores"),
+    ):
+        path.write_text(text)
+        with pytest.raises(CohortError, match=told):
+            _batch_cluster(path)
 
 
 def test_one_run_at_a_time(study: Path, tmp_path: Path) -> None:

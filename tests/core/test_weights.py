@@ -213,6 +213,7 @@ def test_shipped_weights_and_their_cards(name: str) -> None:
     for entry in card.text["data"]:
         assert entry["name"]
         assert entry["licence"] not in ("", "not stated")
+        assert entry["name"] != name
     assert card.text["results"]
     assert "Research use only" in card.text["use"]["intended"]
     assert card.text["use"]["limits"]

@@ -38,7 +38,8 @@ _PREDICTING = ("skull-strip", "segment", "analyze")
 
 app = typer.Typer(
     name="strokedx",
-    help="Brain extraction on any MR contrast. Research use only: not a medical device.",
+    help="Brain extraction on any MR contrast, stroke lesions and their captions. "
+    "Research use only: not a medical device.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
