@@ -239,6 +239,8 @@ def test_shards_make_the_whole(unbroken: Path, study: Path, tmp_path: Path) -> N
     assert statuses(out) == ["done"] * PEOPLE
 
 
+# A cluster that dask-jobqueue refuses halfway through is not closed by it.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_jobs_of_a_batch_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file of the docs makes jobs that SLURM would take; what is wrong in one is said."""
     from dask_jobqueue import SLURMCluster
