@@ -32,6 +32,8 @@ class Task:
         Name of the weights used when none are named.
     special_weights : tuple of (str, str)
         Sequence, and the weights that are better than the default ones where it is there.
+    closer_weights : str
+        Name of the weights that look more closely at a part after the default ones; "" for none.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Task:
     writes: tuple[str, ...]
     default_weights: str
     special_weights: tuple[tuple[str, str], ...] = ()
+    closer_weights: str = ""
 
     def weights_for(self, modalities: Iterable[str]) -> str:
         """Name of the weights used when none are named, for a case of these sequences."""

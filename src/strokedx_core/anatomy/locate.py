@@ -18,17 +18,17 @@ from torch import Tensor
 from strokedx_core.anatomy.anatomy_map import VENTRICLE, AnatomyMap
 from strokedx_core.anatomy.regions import CHANNELS, STRUCTURES, TERRITORIES
 from strokedx_core.anatomy.registration import affine_to_mni
-from strokedx_core.inference.brain_grid import BrainGrid
+from strokedx_core.inference.brain_grid import Box, BrainGrid
 from strokedx_core.inference.devices import autocast_dtype
 from strokedx_core.inference.prediction import Progress, finish, loaded_network, on_device
 from strokedx_core.inference.skull_strip import skull_strip_steps
 from strokedx_core.intensity import normalise_brain
 from strokedx_core.nets.unet3d import UNet3D
 from strokedx_core.tasks import TASKS
-from strokedx_core.volume import Flag, Volume, VolumeError, check_same_space
+from strokedx_core.volume import Flag, Volume, VolumeError, check_same_space, resample
 from strokedx_core.weights import WeightsError, find_weights, read_card
 
-__all__ = ["locate", "locate_steps"]
+__all__ = ["locate", "locate_steps", "probabilities"]
 
 SEEN_MM = 3.0
 """How far around the brain the network sees."""
@@ -38,6 +38,12 @@ MOST = 3
 
 FINER = 2
 """How much finer than the network's own the grid is on which voxels are told apart."""
+
+EDGE_MM = 10.0
+"""Over this length from its edge inwards, the closer look takes over from the first."""
+
+_Answer = tuple[Tensor, BrainGrid]
+"""Probabilities as `_answer` gives them, and their grid."""
 
 
 def locate(
@@ -58,7 +64,8 @@ def locate(
         Where the brain is; found where not given.
     device : {"auto", "cpu", "cuda", "mps"}
     weights : str or path, optional
-        Name of shipped weights or a `.safetensors` file with its card beside it.
+        Name of shipped weights or a `.safetensors` file with its card beside it. Without it, the
+        shipped weights look at the whole brain, and others of theirs more closely at its middle.
 
     Raises
     ------
@@ -95,20 +102,49 @@ def locate_steps(
     name = weights or TASKS["anatomy"].default_weights
 
     def predict(place: torch.device) -> Generator[Progress, None, AnatomyMap]:
-        network = _anatomy_network(name, place)
-        spacing = read_card(name).spacings_mm[-1]
-        grid = BrainGrid.around(inside, first.affine, spacing, network.divisor)
-        answer = torch.zeros((CHANNELS, *grid.shape), device=place)
-        for number, volume in enumerate(looked_at):
-            yield Progress(number, len(looked_at), "telling the parts of the brain apart")
-            image = _image(grid, volume, inside, spacing).to(place)
-            answer += _answer(network, image) / len(looked_at)
-        return _map(answer, grid, inside, flags)
+        closer = TASKS["anatomy"].closer_weights
+        looks = [name, closer] if closer and not weights else [name]
+        answers: list[_Answer] = []
+        for look, which in enumerate(looks):
+            network = _anatomy_network(which, place)
+            card = read_card(which)
+            spacing, shape = card.spacings_mm[-1], card.text["input"].get("shape")
+            grid = BrainGrid.around(inside, first.affine, spacing, network.divisor, shape)
+            answer = torch.zeros((CHANNELS, *grid.shape), device=place)
+            for number, volume in enumerate(looked_at):
+                done, total = look * len(looked_at) + number, len(looks) * len(looked_at)
+                yield Progress(done, total, "telling the parts of the brain apart")
+                image = _image(grid, volume, inside, spacing).to(place)
+                answer += _answer(network, image) / len(looked_at)
+            answers.append((answer.cpu(), grid))
+        return _map(answers, inside, flags)
 
     anatomy, _, notes = yield from on_device(device, predict)
     if notes:
         return AnatomyMap(**{**vars(anatomy), "flags": (*anatomy.flags, *notes)})
     return anatomy
+
+
+def probabilities(
+    image: Tensor, weights: str | Path | None = None, device: torch.device | str = "cpu"
+) -> Tensor:
+    """What the network makes of a brain that is on its grid already.
+
+    Parameters
+    ----------
+    image : Tensor, shape (x, y, z)
+        Normalised, of the brain alone; sizes are multiples of the network's divisor.
+    weights : str or path, optional
+    device : torch.device
+
+    Returns
+    -------
+    Tensor, shape (`regions.CHANNELS`, x, y, z)
+        Of the right half, of each structure, of each territory.
+    """
+    place = torch.device(device)
+    network = _anatomy_network(weights or TASKS["anatomy"].default_weights, place)
+    return _answer(network, image.to(place))
 
 
 def _anatomy_network(weights: str | Path, device: torch.device) -> UNet3D:
@@ -144,21 +180,50 @@ def _answer(network: UNet3D, image: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
-def _map(answer: Tensor, grid: BrainGrid, brain: np.ndarray, flags: tuple[Flag, ...]) -> AnatomyMap:
+def _map(answers: list[_Answer], brain: np.ndarray, flags: tuple[Flag, ...]) -> AnatomyMap:
+    """Labels on the native grid, of a look at the whole brain and closer ones at a part of it."""
+    first, grid = answers[0]
+    labels = [grid.nearest(part, FINER) for part in _labels(first)]
+    for closer, part_grid in answers[1:]:
+        box = part_grid.native_box(_three_slices(part_grid.shape))
+        parts = _labels(_taken_over(closer, part_grid, first, grid))
+        for whole, part in zip(labels, parts, strict=True):
+            whole[box] = part_grid.nearest(part, FINER)[box]
+    # Where the brain is at all, its mask knows.
+    found, territories, sides = (whole * brain for whole in labels)
+    affine = grid.native_affine
+    centres = _centres(found, territories, sides, affine)
+    return AnatomyMap(found, territories, sides > 0, affine, affine_to_mni(centres), flags)
+
+
+def _labels(answer: Tensor) -> list[np.ndarray]:
+    """Structure, territory and right half of each voxel of a finer grid: uint8."""
     finer = F.interpolate(answer[None], scale_factor=FINER, mode="trilinear", align_corners=False)
     middle = 1 + len(STRUCTURES)
     right = finer[0, 0] > 0.5
     structure = 1 + finer[0, 1:middle].argmax(0)
     territory = 1 + finer[0, middle:].argmax(0)
     numbers = torch.where(structure == VENTRICLE, 0, 2 * territory - 1 + right)
-    # Where the brain is at all, its mask knows.
-    found, territories, sides = (
-        grid.nearest(part.to("cpu", torch.uint8).numpy(), FINER) * brain
-        for part in (structure, numbers, right)
-    )
-    centres = _centres(found, territories, sides, grid.native_affine)
-    affine = grid.native_affine
-    return AnatomyMap(found, territories, sides > 0, affine, affine_to_mni(centres), flags)
+    return [part.to(torch.uint8).numpy() for part in (structure, numbers, right)]
+
+
+def _taken_over(closer: Tensor, part_grid: BrainGrid, first: Tensor, grid: BrainGrid) -> Tensor:
+    """A closer look's answer, which gives way to the first one's towards the edge."""
+    start = [(a - b) / c for a, b, c in zip(part_grid.start, grid.start, grid.step, strict=True)]
+    step = [a / b for a, b in zip(part_grid.step, grid.step, strict=True)]
+    places = (start[0], start[1], start[2]), (step[0], step[1], step[2])
+    before = np.stack([resample(one.numpy(), part_grid.shape, *places) for one in first])
+    share = torch.ones(part_grid.shape)
+    sizes = np.linalg.norm(part_grid.affine[:3, :3], axis=0)
+    for axis, (count, size) in enumerate(zip(part_grid.shape, sizes, strict=True)):
+        at = torch.arange(count) + 0.5
+        within = torch.minimum(at, count - at) * float(size) / EDGE_MM
+        share = torch.minimum(share, within.view([-1 if a == axis else 1 for a in range(3)]))
+    return torch.lerp(torch.from_numpy(before), closer, share)
+
+
+def _three_slices(shape: tuple[int, int, int]) -> Box:
+    return slice(0, shape[0]), slice(0, shape[1]), slice(0, shape[2])
 
 
 def _centres(

@@ -99,11 +99,12 @@ class CaseMeasure:
         self, voxels: np.ndarray, lesions: tuple[LesionFindings, ...]
     ) -> dict[str, Finding]:
         """Findings of all lesions together."""
-        sides = {lesion.findings["side"].value for lesion in lesions}
-        if not len(voxels) or self.signals.midplane is None:
-            bilateral = Finding(reason=NOTHING if not len(voxels) else NO_PLANE)
+        sides = {lesion.findings["side"] for lesion in lesions}
+        unknown = [side.reason for side in sides if not side.known]
+        if not sides or unknown:
+            bilateral = Finding(reason=unknown[0] if unknown else NOTHING)
         else:
-            bilateral = Finding("both" in sides or len(sides) > 1)
+            bilateral = Finding(len(sides) > 1 or sides == {Finding("both")})
         found = {"count": Finding(len(lesions)), "volume": self._volume(voxels)}
         found |= self._anywhere(voxels)
         found["bilateral"] = bilateral

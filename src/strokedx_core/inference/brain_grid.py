@@ -47,7 +47,12 @@ class BrainGrid:
 
     @classmethod
     def around(
-        cls, mask: np.ndarray, affine: np.ndarray, spacing_mm: float, multiple: int
+        cls,
+        mask: np.ndarray,
+        affine: np.ndarray,
+        spacing_mm: float,
+        multiple: int = 1,
+        shape: Sequence[int] | None = None,
     ) -> BrainGrid:
         """Lay the grid around a mask, or over all of the volume where the mask is empty.
 
@@ -60,6 +65,8 @@ class BrainGrid:
             Voxel size of the grid.
         multiple : int
             Sizes are multiples of it.
+        shape : three int, optional
+            Sizes of a grid around the middle of the mask, whether it holds all of it or not.
         """
         canonical, affine_ras = to_canonical(mask, affine)
         counts, starts, steps = [], [], []
@@ -68,6 +75,8 @@ class BrainGrid:
             low, high = (hit[0], hit[-1]) if hit.size else (0, canonical.shape[axis] - 1)
             wanted = ((high - low + 1) * size + 2 * MARGIN_MM) / spacing_mm
             count = max(1, int(np.ceil(wanted / multiple - 1e-3))) * multiple
+            if shape is not None:
+                count = shape[axis]
             step = float(spacing_mm / size)
             counts.append(count)
             steps.append(step)

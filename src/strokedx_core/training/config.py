@@ -270,8 +270,11 @@ class AnatomyConfig(TrainingConfig):
     ----------
     validation_contrasts : tuple of str
         Sequences that are validated.
+    part : bool
+        Whether the grid holds but a part of the brain, around its middle; so it does in use.
     """
 
+    part: bool = False
     network: NetworkConfig = NetworkConfig(in_channels=1, out_channels=CHANNELS)
     validation_contrasts: tuple[str, ...] = Field(MODALITIES, min_length=1)
 

@@ -91,12 +91,14 @@ def export_run(
         names = ", ".join(config["real"]["data_sets"])
         held_out, unstated = "people", UNSTATED | {"name": f"cases of {names}"}
         limits = f"Trained on cases of {names}; how well it does on other scanners is not known."
+    # What was learnt on a part of the brain looks at that part in use.
+    part = {"shape": config["grids"][0]["shape"]} if config.get("part") else {}
     card = {
         "name": name or target.stem,
         "task": task,
         "title": title,
         "architecture": _architecture(config["network"]),
-        "input": {"spacings_mm": [grid["spacing"] for grid in config["grids"]]},
+        "input": {"spacings_mm": [grid["spacing"] for grid in config["grids"]]} | part,
         "training": {
             "steps": best["step"],
             "program": f"strokedx {__version__}",
