@@ -52,21 +52,30 @@ def _no_size(path: Path) -> None:
     path.write_bytes(gzip.compress(bytes(raw)))
 
 
+def _series(path: Path) -> None:
+    _changed(path, np.stack([_data(path)] * 3, -1))
+
+
+def _no_numbers(path: Path) -> None:
+    _changed(path, np.full(_data(path).shape, np.nan, np.float32))
+
+
+def _twice(path: Path) -> None:
+    shutil.copy(path, path.with_name(path.name.replace("_rec", "_run-2_rec")))
+
+
 FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "cut short": (lambda path: path.write_bytes(path.read_bytes()[:2000]), "truncated"),
     "no image": (lambda path: path.write_text("hello"), "not an image"),
     "empty file": (lambda path: path.write_bytes(b""), "the file is empty"),
     "one slice": (lambda path: _changed(path, _data(path)[:, :, 5]), "a 2-D image"),
-    "a series": (lambda path: _changed(path, np.stack([_data(path)] * 3, -1)), "a 4-D image of 3 frames"),
+    "a series": (_series, "a 4-D image of 3 frames"),
     "constant": (lambda path: _changed(path, np.full_like(_data(path), 7)), "constant"),
-    "no numbers": (
-        lambda path: _changed(path, np.full(_data(path).shape, np.nan, np.float32)), "NaN or infinite"),
+    "no numbers": (_no_numbers, "NaN or infinite"),
     "no size": (_no_size, "voxel size 0"),
-    "twice there": (
-        lambda path: shutil.copy(path, path.with_name(path.name.replace("_rec", "_run-2_rec"))),
-        "2 files for its DWI"),
+    "twice there": (_twice, "2 files for its DWI"),
     "nothing there": (lambda path: shutil.rmtree(path.parent), "no image of a known sequence"),
-}  # fmt: skip
+}
 """Fault → what does it to a person's DWI, and what must be said."""
 
 

@@ -8,17 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from nibabel.affines import apply_affine
 from orientations import AXES, turned, turned_array
 from scipy.spatial.transform import Rotation
 
 from strokedx_core.anatomy.anatomy_map import AnatomyMap
-from strokedx_core.anatomy.locate import locate
+from strokedx_core.anatomy.locate import _taken_over, locate
 from strokedx_core.anatomy.regions import GROUPS, STRUCTURES, TERRITORIES, territory_number
 from strokedx_core.anatomy.registration import affine_to_mni, landmarks
 from strokedx_core.captions.findings import measure_findings
 from strokedx_core.captions.scores import ASPECTS_REGIONS, aspects, midline_shift_mm, pc_aspects
 from strokedx_core.captions.wording import LANGUAGES, Wording
+from strokedx_core.inference.brain_grid import BrainGrid
 from strokedx_core.volume import Volume, VolumeError, read_mask, read_volume, volume_from_array
 
 Found = Mapping[tuple[str, bool], tuple[np.ndarray, float]]
@@ -202,6 +204,21 @@ class TestLocate:
             assert other.right[at] == first.right[here] == True  # noqa: E712
             assert other.structure[at] == first.structure[here]
             assert other.territory[at] == first.territory[here]
+
+
+def test_a_closer_look_takes_over_from_its_edge_inwards() -> None:
+    brain, affine = np.ones((60, 70, 50), bool), np.diag([2.0, 2.0, 2.5, 1.0])
+    grid = BrainGrid.around(brain, affine, 3.0, 8)
+    part = BrainGrid.around(brain, affine, 2.0, shape=(24, 16, 32))
+    assert part.shape == (24, 16, 32)
+    middles = [g.affine @ [*((np.array(g.shape) - 1) / 2), 1] for g in (grid, part)]
+    assert np.allclose(*middles)
+    first = torch.arange(grid.shape[0]).float()[:, None, None].expand(1, *grid.shape)
+    same = _taken_over(torch.zeros(1, *part.shape), part, first, grid)
+    # Where the first look's answer stands alone, it lies where it did.
+    assert float(same[0, 0, 8, 16]) > 0.8 * (grid.shape[0] / 2 - 8)
+    assert torch.equal(same[0, 8:16, 8, 8:24], torch.zeros(8, 16))
+    assert (same.diff(dim=1)[0, :5, 8, 16] < 0).all()
 
 
 class TestScores:

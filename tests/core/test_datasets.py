@@ -76,7 +76,12 @@ def test_icpsr_with_its_table_and_dictionary(icpsr: Path) -> None:
     assert first.person == PERSON
     assert set(first.images) == {"DWI", "ADC", "B0"}
     assert first.history["Medical-history"] == "none"
-    assert first.text == "There is no history."
+    assert first.text == "There is no history. ischemic."
+    sentences["Lesion-type"] = {"Levels": {"ischemic": "There is an infarct."}}
+    path.write_text(json.dumps(sentences), encoding="utf-8")
+    texts = [case.text for case in find_cases("icpsr38464", icpsr)]
+    assert texts[1:3] == ["There is no history. There is an infarct.",
+                          "There is no history. hemorrhagic."]  # fmt: skip
 
 
 def test_icpsr_takes_other_cases_and_nestings(icpsr: Path) -> None:

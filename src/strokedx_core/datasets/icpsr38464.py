@@ -3,7 +3,8 @@
 How the folders nest differs between copies, so everything below the folder is grouped by the
 `sub-` and eight hexadecimal digits in its path: `*DWI_space-orig.nii.gz`, `*ADC_space-orig`,
 `*B0_space-orig`, `*desc-brain_mask`, `*desc-stroke_mask`. `participants.tsv` says of each person
-`Lesion-type` and `Medical-history`, for whose labels `dictionary.json` may have sentences.
+`Lesion-type` and `Medical-history`, for whose labels `dictionary.json` may have sentences: a
+person's text is made of both.
 """
 
 from __future__ import annotations
@@ -19,22 +20,30 @@ from strokedx_core.datasets.layout import Layout, named
 __all__ = ["LAYOUT"]
 
 
+_TOLD = ("Medical-history", "Lesion-type")
+"""Columns that a person's text is made of."""
+
+
 def _sentences(folder: Path) -> Callable[[Mapping[str, str]], str | None]:
-    """The sentence that the dictionary has for the label of somebody's history; else the label."""
+    """The sentences that the dictionary has for somebody's history and lesion; else the labels."""
     path = one_of(sorted(folder.rglob("dictionary.json")), "dictionary", str(folder))
-    known: dict[str, str] = {}
+    known: dict[str, dict[str, str]] = {column: {} for column in _TOLD}
     if path is not None:
         try:
-            levels = json.loads(path.read_text(encoding="utf-8"))["Medical-history"]["Levels"]
-            known = {str(label): str(sentence) for label, sentence in levels.items()}
+            told = json.loads(path.read_text(encoding="utf-8"))
+            for column in _TOLD:
+                # Some copies have sentences for histories alone.
+                entry = told[column] if column == _TOLD[0] else told.get(column, {"Levels": {}})
+                known[column] = {str(key): str(words) for key, words in entry["Levels"].items()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataSetError(f"{path}: no Levels of Medical-history in it ({error})") from error
 
-    def sentence(row: Mapping[str, str]) -> str | None:
-        history = row.get("Medical-history", "")
-        return known.get(history, history) or None
+    def text(row: Mapping[str, str]) -> str | None:
+        labels = {column: row.get(column, "") for column in _TOLD}
+        said = [known[column].get(label, label) for column, label in labels.items()]
+        return " ".join(f"{part.strip().rstrip('.')}." for part in said if part.strip()) or None
 
-    return sentence
+    return text
 
 
 LAYOUT = Layout(
