@@ -75,6 +75,7 @@ TASKS: dict[str, Task] = {
             modalities=MODALITIES,
             writes=("structures", "arterial territories", "sides", "MNI coordinates"),
             default_weights="anatomy",
+            closer_weights="anatomy_closer",
         ),
         Task(
             name="caption",

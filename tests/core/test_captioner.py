@@ -8,12 +8,20 @@ import numpy as np
 import pytest
 import torch
 
+from strokedx_core.anatomy.regions import GROUPS, STRUCTURES
 from strokedx_core.captions.claims import FIELDS, borne_out, claims_of
 from strokedx_core.captions.facts import Finding
 from strokedx_core.captions.neural import check_text, load_captioner
+from strokedx_core.captions.parts import PARTS, mirrored_parts
 from strokedx_core.captions.phrasing import read, say, write
 from strokedx_core.captions.tokens import Tokenizer
-from strokedx_core.nets.captioner import BEGIN_CASE, BEGIN_SLICE, END, Captioner
+from strokedx_core.nets.captioner import (
+    BEGIN_CASE,
+    BEGIN_SLICE,
+    END,
+    Captioner,
+    _pieces,
+)
 from strokedx_core.training.caption_cases import CaptionCase
 from strokedx_core.training.caption_config import CaptionConfig, read_caption_config
 from strokedx_core.training.captioning import field_accuracy, mirrored, train_captioner
@@ -67,8 +75,13 @@ def test_what_is_true_of_findings() -> None:
         "side": "left", "territory": "MCA", "lobe": "frontal", "size": "medium", "number": "few"
     }  # fmt: skip
     assert claims_of({"count": Finding(0)}) == {"presence": "none"}
-    blood = {**FOUND, "hemorrhagic": Finding(0.3, "share"), "bilateral": Finding(True)}
+    blood = {**FOUND, "hemorrhagic": Finding(0.3, "share"), "side": Finding("both")}
     assert (claims_of(blood)["type"], claims_of(blood)["side"]) == ("both", "both")
+    # Nearly all of it lies on the left, and a little on the right.
+    sides = {**FOUND, "bilateral": Finding(True)}
+    assert claims_of(sides)["side"] == "left"
+    assert borne_out(("side", "left"), sides)
+    assert borne_out(("side", "both"), sides)
 
 
 @pytest.mark.parametrize(
@@ -126,13 +139,15 @@ def test_the_tokenizer_spells_what_it_never_saw() -> None:
 
 def test_the_caption_follows_from_image_and_mask() -> None:
     torch.manual_seed(0)
-    network = Captioner(ENCODER, 300, width=32, heads=4, layers=1, length=12).eval()
+    network = Captioner(ENCODER, 300, (2, 3), (3, 4), width=32, heads=4, layers=1, length=12).eval()
     image = torch.rand(2, 7, 16, 16, 16)
+    parts = torch.randint(6, (2, 1, 16, 16, 16))
     lesion = torch.zeros(2, 1, 16, 16, 16)
     lesion[0, :, :4, :4, :4] = 1
     lesion[1, :, 8:, 8:, 8:] = 1
-    seen = network.look(image, lesion)
-    assert seen.shape == (2, 1 + 8, 32)
+    seen, answers = network.look(image, lesion, parts)
+    assert seen.shape == (2, 1 + 12 + 8 + 2, 32)  # whole, pieces, cells, questions
+    assert [answer.shape for answer in answers] == [(2, 3), (2, 4)]
     text = torch.tensor([[BEGIN_CASE, 9, 10, END]])
     logits = network(seen[:1], text)
     assert logits.shape == (1, 4, 300)
@@ -140,14 +155,62 @@ def test_the_caption_follows_from_image_and_mask() -> None:
     changed = network(seen[:1], torch.tensor([[BEGIN_CASE, 9, 11, END]]))
     assert torch.allclose(logits[:, :2], changed[:, :2], atol=1e-5)
     assert not torch.allclose(logits[:, 2], changed[:, 2])
-    network.look(image, lesion).sum().backward()
+    network.look(image, lesion, parts)[0].sum().backward()
     moved = [p.grad is not None for p in network.encoder.encoder.parameters()]
     assert moved
     assert all(moved)
-    other = network.look(image.flip(0), lesion)
-    assert not torch.allclose(seen[0], other[0], atol=1e-4)
+    for other in (
+        network.look(image.flip(0), lesion, parts),
+        network.look(image, lesion.flip(0), parts),
+        network.look(image, lesion, parts.flip(0)),
+    ):
+        assert not torch.allclose(answers[0], other[1][0], atol=1e-4)
     for tokens in network.caption(seen):
         assert len(tokens) < 12
+
+
+def test_a_lesion_falls_to_pieces() -> None:
+    lesion = torch.zeros(16, 16, 16)
+    lesion[2:4, 2:4, 2:4] = 1
+    lesion[4, 4, 4] = 1  # touches the first by a corner
+    lesion[8:12, 8:12, 8:12] = 1
+    pieces = _pieces(lesion)
+    assert [int((pieces == n).sum()) for n in (1, 2, 3)] == [64, 9, 0]
+    lesion[:] = 0
+    lesion[::2, ::2, ::2] = 1  # more pieces than are looked at
+    assert torch.bincount(_pieces(lesion).flatten()).tolist()[1:] == 12 * [1]
+    assert not _pieces(0 * lesion).any()
+
+
+def test_a_lesion_is_described_by_what_lies_in_it() -> None:
+    torch.manual_seed(0)
+    network = Captioner(ENCODER, 300, (2, 3), (3, 4), width=32, heads=4, layers=1, length=12)
+    image, lesion = torch.rand(7, 16, 16, 16), torch.zeros(16, 16, 16)
+    lesion[2:4, 2:4, 2:4] = lesion[8:12, 8:12, 8:12] = 1
+    parts = torch.randint(6, (16, 16, 16))
+    features = [torch.rand(c, n, n, n) for c, n in ((4, 16), (8, 8), (8, 4), (8, 2))]
+    whole, pieces, there, cells = network._describe(features, image, lesion, parts, 3.0)
+    assert there.tolist() == [True, True] + 10 * [False]
+    in_first = (slice(8, 12),) * 3
+    assert torch.allclose(pieces[0, 4:11], image[(slice(None), *in_first)].mean((1, 2, 3)))
+    assert torch.allclose(pieces[1, :4], features[0][:, 2:4, 2:4, 2:4].mean((1, 2, 3)))
+    assert torch.allclose(whole[4:11], image[:, lesion > 0].mean(1))
+    right = (parts[in_first] % 2).float().mean()
+    assert torch.allclose(pieces[0, 22:24], torch.stack((1 - right, right)))
+    assert torch.allclose(pieces[0, -8:], features[3][:, 1, 1, 1])
+    assert cells.shape == (8, 8 + 11 + 2)
+    assert torch.allclose(cells[0, 12:19], image[:, 2:4, 2:4, 2:4].mean((1, 2, 3)))
+    assert float(cells[7, 19]) == pytest.approx(64 / 512)
+    for part in network._describe(features, image, 0 * lesion, parts, 3.0):
+        assert part.isfinite().all()
+
+
+def test_parts_are_mirrored() -> None:
+    parts = torch.arange(2 * len(STRUCTURES) * len(GROUPS), dtype=torch.uint8)
+    assert (2, len(STRUCTURES), len(GROUPS)) == PARTS
+    other = mirrored_parts(parts)
+    assert torch.equal(other % 2, 1 - parts % 2)
+    assert torch.equal(other // 2, parts // 2)
 
 
 def made_up(number: int) -> CaptionCase:
@@ -162,7 +225,9 @@ def made_up(number: int) -> CaptionCase:
     image[0, lesion] = 0.1 if blood else 1.5
     claims = {"type": "hemorrhagic" if blood else "ischemic", "side": "right" if right else "left"}
     slices = {int(z) + 1: claims}
-    return CaptionCase((3,), image.half(), lesion, claims, slices)
+    parts = torch.zeros(16, 16, 16, dtype=torch.uint8)
+    parts[8:] = 1  # the right half
+    return CaptionCase((3,), image.half(), lesion, parts, claims, slices)
 
 
 @pytest.fixture(scope="module")
@@ -213,12 +278,14 @@ def stop_at(patch: pytest.MonkeyPatch, step: int) -> None:
 def test_a_short_training_learns_to_look(run: Path) -> None:
     loaded = load_captioner(run / "weights.safetensors")
     cases = [made_up(n) for n in range(2000, 2060)]
-    images = torch.stack([case.whole() for case in cases])
-    lesions = torch.stack([case.lesion.float()[None] for case in cases])
+    images, lesions, parts = (
+        torch.stack(part) for part in zip(*(case.seen() for case in cases), strict=True)
+    )
 
     def accuracy(images: torch.Tensor, lesions: torch.Tensor) -> dict[str, float]:
         with torch.inference_mode():
-            tokens = loaded.network.caption(loaded.network.look(images, lesions))
+            seen, _ = loaded.network.look(images, lesions, parts)
+            tokens = loaded.network.caption(seen)
         written = [loaded.tokenizer.decode(row) for row in tokens]
         return field_accuracy(written, [case.claims for case in cases])
 

@@ -11,6 +11,7 @@ import torch
 from small_datasets import write_icpsr, write_nfbs
 from typer.testing import CliRunner, Result
 
+from strokedx_core.captions.neural import load_captioner
 from strokedx_core.cli import app
 from strokedx_core.nets.unet3d import UNet3D
 from strokedx_core.training.config import ConfigError
@@ -127,6 +128,33 @@ def test_both_protocols_beside_each_other(
     train, validation, test = people[0]
     assert (len(train), len(validation), len(test)) == (6, 2, 2)
     assert len(train | validation | test) == 10
+
+
+@pytest.mark.slow
+def test_captions_by_both_protocols(tmp_path: Path) -> None:
+    folder, config, out = write_icpsr(tmp_path / "data"), tmp_path / "c.toml", tmp_path / "out"
+    dictionary = {
+        "Medical-history": {"Levels": {"none": "There is no history."}},
+        "Lesion-type": {"Levels": {"ischemic": "There is an infarct.",
+                                   "hemorrhagic": "There is a haemorrhage."}},
+    }  # fmt: skip
+    path = folder / "documentation" / "dictionary.json"
+    path.write_text(json.dumps(dictionary), encoding="utf-8")
+    config.write_text("[seed]\nepochs = 2\nvocabulary = 300\n[strokedx]\nepochs = 2\n")
+    words = ("ICPSR38464", folder, "--only", "caption", "--out", out, "--config", config)
+    done = run("compare-protocols", *words, "--quiet")
+    assert done.exit_code == 0, done.stderr
+    names = ["seed/icpsr38464-caption", "strokedx/icpsr38464-caption"]
+    lines = [line.split() for line in done.stdout.splitlines() if line]
+    at = lines.index(["epoch", *names])
+    assert lines[at + 1] == ["loss", "texts", "right"] * 2
+    rows = [[float(cell) for cell in line] for line in lines[at + 2 : at + 4]]
+    assert [row[0] for row in rows] == [1, 2]
+    assert rows[1][1] < rows[0][1]
+    assert rows[1][3] < rows[0][3]
+    written = (out / "strokedx-icpsr38464-caption" / "captions").glob("*.txt")
+    assert "There is no history. There is a" in max(written).read_text()
+    assert load_captioner(out / "strokedx-icpsr38464-caption" / "weights.safetensors")
 
 
 @pytest.mark.slow

@@ -28,7 +28,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "number": ("one", "few", "many"),
 }
 """Field → values. A case without a lesion has the presence alone; `both` of the types is an infarct
-with blood in it."""
+with blood in it; the side is where nearly all of the lesions lie, as the finding `side` has it."""
 
 SMALL_ML, LARGE_ML = 5.0, 50.0
 """Under the first a lesion is small, over the second it is large."""
@@ -82,9 +82,8 @@ def claims_of(found: Mapping[str, Finding]) -> dict[str, str]:
         claims["type"] = (
             "hemorrhagic" if share >= BLOOD_SHARE else "both" if share >= SOME_BLOOD else "ischemic"
         )
-    side = _side(found)
-    if side:
-        claims["side"] = side
+    if _known(found, "side"):
+        claims["side"] = found["side"].value
     for field, name in (("territory", "arteries"), ("lobe", "lobes")):
         shares = _shares(found, name)
         if shares:
@@ -96,7 +95,7 @@ def borne_out(claim: Claim, found: Mapping[str, Finding]) -> bool | None:
     """Whether findings bear out what was said; None where they cannot tell.
 
     Several arteries or lobes may be named truly: each that holds `NAMED_SHARE` of the lesions, and
-    the one that holds most.
+    the one that holds most. Both sides may be where any lesion lies on the other.
     """
     field, value = claim
     truth = claims_of(found)
@@ -109,6 +108,8 @@ def borne_out(claim: Claim, found: Mapping[str, Finding]) -> bool | None:
         if not shares:
             return None
         return truth[field] == value or shares.get(value, 0.0) >= NAMED_SHARE
+    if claim == ("side", "both") and _known(found, "bilateral"):
+        return bool(found["bilateral"].value) or truth.get("side") == "both"
     return truth[field] == value if field in truth else None
 
 
@@ -120,12 +121,6 @@ def _count(found: Mapping[str, Finding]) -> int | None:
     if _known(found, "count"):
         return int(found["count"].value)
     return len(found["lesions"].value) if _known(found, "lesions") else None
-
-
-def _side(found: Mapping[str, Finding]) -> str | None:
-    if _known(found, "bilateral") and found["bilateral"].value:
-        return "both"
-    return str(found["side"].value) if _known(found, "side") else None
 
 
 def _shares(found: Mapping[str, Finding], name: str) -> dict[str, float]:

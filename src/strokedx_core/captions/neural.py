@@ -17,6 +17,7 @@ import torch
 
 from strokedx_core.captions.claims import Claim, borne_out
 from strokedx_core.captions.facts import CaseFindings, Finding
+from strokedx_core.captions.parts import parts_of
 from strokedx_core.captions.phrasing import read, say
 from strokedx_core.captions.tokens import Tokenizer
 from strokedx_core.inference.brain_grid import BrainGrid
@@ -165,10 +166,14 @@ def write_caption(
     image, _, _ = sequences_on_grid(read_sequences(images), brain, grid, spacing)
     lesion = _lesion(mask, grid, slice_index)
     with torch.inference_mode():
-        seen = loaded.network.look(
-            torch.from_numpy(image)[None].to(place),
+        looked_at = torch.from_numpy(image)
+        first = looked_at[int(looked_at.flatten(1).any(1).int().argmax())]
+        parts = parts_of(first, device=place)
+        seen, _ = loaded.network.look(
+            looked_at[None].to(place),
             torch.from_numpy(lesion)[None, None].to(place),
-            spacing,
+            parts[None, None].to(place),
+            spacing_mm=spacing,
         )
         begin = BEGIN_CASE if slice_index is None else BEGIN_SLICE
         (tokens,) = loaded.network.caption(seen, begin)

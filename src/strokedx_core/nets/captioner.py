@@ -1,19 +1,23 @@
 """A captioner, whole in this file: image encoder, and a transformer that writes.
 
-The encoder is that of a U-Net for lesions; what it makes of the image, cell by cell, and of the
-lesion within each cell, is what the transformer looks at while it writes (Vaswani et al.,
-"Attention is all you need", NeurIPS 2017; Xu et al., "Show, attend and tell", ICML 2015).
+The encoder is that of a U-Net for lesions. What it makes of the image within the lesion as a whole
+and within each of its pieces, in which parts of the brain these lie, and what it makes of the image
+cell by cell, is what the transformer looks at while it writes (Vaswani et al., "Attention is all
+you need", NeurIPS 2017; Xu et al., "Show, attend and tell", ICML 2015). Beside the text it answers
+a list of questions; its answers are looked at too.
 
 Tensors are (batch, channel, x, y, z); texts are (batch, length) token numbers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy import ndimage
 from torch import Tensor, nn
 
 from strokedx_core.nets.unet3d import UNet3D
@@ -25,6 +29,12 @@ PAD, UNKNOWN, BEGIN_CASE, END, BEGIN_SLICE = range(5)
 
 _LEVEL = 3
 """Resolution of the encoder whose voxels are the cells: eight times coarser than the image."""
+
+_PIECES = 12
+"""Pieces of a lesion that are looked at one by one, the largest."""
+
+_RING = 5
+"""Voxels across the neighbourhood that counts as around the lesion."""
 
 _WAVES_MM = (400.0, 200.0, 100.0, 50.0, 25.0)
 """Lengths of the sine waves that tell where a cell lies."""
@@ -40,6 +50,10 @@ class Captioner(nn.Module):
         those of clicks, the last of which is the mask before.
     vocabulary : int
         How many tokens there are.
+    parts : sequence of int
+        How many parts there are of each kind that a voxel of the brain belongs to one of.
+    questions : sequence of int
+        How many answers each question has.
     width : int
         Of the transformer.
     layers : int
@@ -53,6 +67,8 @@ class Captioner(nn.Module):
         self,
         encoder: Mapping[str, Any],
         vocabulary: int,
+        parts: Sequence[int],
+        questions: Sequence[int],
         *,
         width: int = 128,
         layers: int = 3,
@@ -61,8 +77,9 @@ class Captioner(nn.Module):
     ) -> None:
         super().__init__()
         self.config: dict[str, Any] = {
-            "encoder": dict(encoder), "vocabulary": vocabulary, "width": width,
-            "layers": layers, "heads": heads, "length": length,
+            "encoder": dict(encoder), "vocabulary": vocabulary, "parts": list(parts),
+            "questions": list(questions), "width": width, "layers": layers, "heads": heads,
+            "length": length,
         }  # fmt: skip
         self.encoder = UNet3D(**encoder)
         self.encoder.leave_encoder()
@@ -72,11 +89,16 @@ class Captioner(nn.Module):
         if len(widths) <= _LEVEL:
             raise ValueError(f"encoder: {_LEVEL + 1} resolutions are needed, not {len(widths)}")
         self.length = length
-        within = widths[0] + self.channels - 3
-        self.cell = nn.Linear(widths[_LEVEL] + within + 2, width)
-        waves = 6 * len(_WAVES_MM)
-        self.whole = nn.Linear(within + 3 + waves, width)
+        own, waves = widths[0] + self.channels - 3, 6 * len(_WAVES_MM)
+        self.cell = nn.Linear(widths[_LEVEL] + own + 2, width)
         self.place = nn.Linear(waves, width)
+        seen = 2 * own + sum(widths[1 : _LEVEL + 1]) + 2 * sum(parts) + 3 + waves
+        self.piece = nn.Sequential(
+            nn.Linear(seen, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
+        )
+        self.whole = nn.Sequential(
+            nn.Linear(seen + 3 * own, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
+        )
         block: dict[str, Any] = {
             "d_model": width, "nhead": heads, "dim_feedforward": 2 * width, "dropout": 0.0,
             "batch_first": True, "norm_first": True,
@@ -84,6 +106,8 @@ class Captioner(nn.Module):
         self.mix = nn.TransformerEncoder(
             nn.TransformerEncoderLayer(**block), 2, enable_nested_tensor=False
         )
+        self.judge = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, sum(questions)))
+        self.judged = nn.Linear(sum(questions), len(questions) * width)
         self.token = nn.Embedding(vocabulary, width, padding_idx=PAD)
         self.order = nn.Parameter(0.3 * torch.randn(length, width))
         self.write = nn.TransformerDecoder(nn.TransformerDecoderLayer(**block), layers)
@@ -96,7 +120,9 @@ class Captioner(nn.Module):
         """Number of learned scalars, as the card gives it."""
         return sum(parameter.numel() for parameter in self.parameters())
 
-    def look(self, image: Tensor, lesion: Tensor, spacing_mm: float = 3.0) -> Tensor:
+    def look(
+        self, image: Tensor, lesion: Tensor, parts: Tensor, *, spacing_mm: float = 3.0
+    ) -> tuple[Tensor, list[Tensor]]:
         """What there is to write about.
 
         Parameters
@@ -106,33 +132,94 @@ class Captioner(nn.Module):
             Sizes are multiples of the encoder's divisor.
         lesion : Tensor, shape (batch, 1, x, y, z)
             1 in the lesion, or in the part of it on one slice.
+        parts : Tensor of int, shape (batch, 1, x, y, z)
+            In which part of each kind a voxel lies, as one number: that of the first kind, then of
+            the second times how many there are of the first, and so on.
         spacing_mm : float
             Voxel size.
 
         Returns
         -------
-        Tensor, shape (batch, 1 + cells, width)
+        seen : Tensor, shape (batch, 1 + pieces + cells + questions, width)
+        answers : list of Tensor, each of shape (batch, answers)
+            Logits, by question.
         """
         nothing = torch.zeros_like(lesion)
         channels = torch.cat((image, nothing, nothing, lesion), dim=1)
         features = self.encoder.encode(channels.contiguous(memory_format=torch.channels_last_3d))
-        coarse = features[_LEVEL]
-        factor = image.shape[2] // coarse.shape[2]
-        own = torch.cat((features[0], image), dim=1)
-        share = F.avg_pool3d(lesion, factor)
-        inside = F.avg_pool3d(own * lesion, factor) / share.clamp_min(1e-3)
-        cells = torch.cat((coarse, inside, share, (share + 1e-3).log()), dim=1)
-        waves = _waves(coarse.shape[2:], factor * spacing_mm).to(image)
-        tokens = self.cell(cells.flatten(2).mT) + self.place(waves)
-        count = lesion.sum((1, 2, 3, 4)).clamp_min(1)
-        mean = (own * lesion).sum((2, 3, 4)) / count[:, None]
+        factor = image.shape[2] // features[_LEVEL].shape[2]
+        each = [
+            self._describe([level[n] for level in features], image[n], lesion[n, 0], parts[n, 0],
+                           spacing_mm)
+            for n in range(len(image))
+        ]  # fmt: skip
+        whole, pieces, there, cells = (torch.stack(part) for part in zip(*each, strict=True))
+        places = _places(features[_LEVEL].shape[2:], factor * spacing_mm).to(image)
+        tokens = self.cell(cells) + self.place(_waves(places.flatten(0, 2)))
+        tokens = torch.cat((self.whole(whole)[:, None], self.piece(pieces), tokens), dim=1)
+        absent = F.pad(~there, (1, tokens.shape[1] - _PIECES - 1))
+        mixed = self.mix(tokens, src_key_padding_mask=absent)
+        mixed = mixed.masked_fill(absent[..., None], 0)
+        answers = list(self.judge(mixed[:, 0]).split(self.config["questions"], dim=1))
+        sure = torch.cat([answer.softmax(1) for answer in answers], dim=1)
+        told = self.judged(sure).unflatten(1, (len(answers), -1))
+        return torch.cat((mixed, told), dim=1), answers
+
+    def _describe(
+        self,
+        features: list[Tensor],
+        image: Tensor,
+        lesion: Tensor,
+        parts: Tensor,
+        spacing_mm: float,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What there is of one lesion: as a whole, of each piece, whether that is there, and of
+        each cell."""
+        at = lesion.nonzero()
+
+        def inside(values: Tensor, where: Tensor = at) -> Tensor:
+            x, y, z = (where // (lesion.shape[0] // values.shape[1])).unbind(1)
+            return values[:, x, y, z].T
+
+        own = torch.cat((inside(features[0]), inside(image)), dim=1)
+        number = inside(parts[None].long())[:, 0]
+        kinds = []
+        for count in self.config["parts"]:
+            kinds.append(F.one_hot(number % count, count).to(own))
+            number = number // count
+        x, y, z = at.unbind(1)
+        waves = _waves(_places(lesion.shape, spacing_mm).to(image)[x, y, z])
+        values = [own, own.square(), *kinds, waves]
+        values += [inside(level) for level in features[1 : _LEVEL + 1]]
+        pieces = _pieces(lesion)[x, y, z]
+        mean, count = _means(torch.cat(values, dim=1), pieces, 1 + _PIECES)
+        # Row 0, those beyond the last piece, gives way to all of them.
+        total = count.sum()
+        overall = (mean * count[:, None]).sum(0, keepdim=True) / total.clamp_min(1)
+        mean, count = torch.cat((overall, mean[1:])), torch.cat((total[None], count[1:]))
+        width, kinds_width = own.shape[1], sum(self.config["parts"])
+        middle, square, where, rest = mean.split(
+            [width, width, kinds_width, mean.shape[1] - 2 * width - kinds_width], dim=1
+        )
+        spread = (square - middle.square()).clamp_min(1e-6).sqrt()
         ml = count * spacing_mm**3 / 1000
-        sizes = torch.stack((count.log(), ml.clamp_max(5) / 5, ml.clamp_max(50) / 50), dim=1)
-        weight = share.flatten(1)
-        middle = weight @ waves / weight.sum(1, keepdim=True).clamp_min(1e-6)
-        whole = self.whole(torch.cat((mean, sizes, middle), dim=1))
-        mixed: Tensor = self.mix(torch.cat((whole[:, None], tokens), dim=1))
-        return mixed
+        sizes = torch.stack((ml.clamp_min(1e-3).log(), ml.clamp_max(5) / 5, ml.clamp_max(50) / 50))
+        told = torch.cat((middle, spread, where, (where + 1e-3).log(), sizes.T, rest), dim=1)
+
+        around = (_grown(lesion) - lesion).nonzero()
+        ring = torch.cat((inside(features[0], around), inside(image, around)), dim=1)
+        beside = _means(ring, torch.zeros_like(around[:, 0]), 1)[0][0]
+        extremes = [own.amax(0), own.amin(0)] if len(own) else [own.new_zeros(width)] * 2
+        whole = torch.cat((told[0], beside, *extremes))
+
+        coarse = features[_LEVEL]
+        factor = lesion.shape[0] // coarse.shape[1]
+        _, height, depth = coarse.shape[1:]
+        x, y, z = (at // factor).unbind(1)
+        held, share = _means(own, (x * height + y) * depth + z, coarse[0].numel())
+        share = share[:, None] / factor**3
+        cells = torch.cat((coarse.flatten(1).T, held, share, (share + 1e-3).log()), dim=1)
+        return whole, told[1:], count[1:] > 0, cells
 
     def forward(self, seen: Tensor, text: Tensor) -> Tensor:
         """Logits of the token that follows each token.
@@ -179,9 +266,41 @@ class Captioner(nn.Module):
         return [[int(n) for n in row[1:] if n not in (END, PAD)] for row in text]
 
 
-def _waves(shape: torch.Size, step_mm: float) -> Tensor:
-    """Sines and cosines of where the cells lie from the middle of the grid: (cells, waves)."""
+def _pieces(lesion: Tensor) -> Tensor:
+    """The largest pieces of a lesion, (x, y, z): 1 for the largest; 0 elsewhere and beyond."""
+    labels, _ = ndimage.label(lesion.cpu().numpy() > 0, np.ones((3, 3, 3)))
+    counts = np.bincount(labels.ravel())[1:]
+    numbers = np.zeros(1 + len(counts), np.int64)
+    order = np.argsort(-counts, kind="stable")[:_PIECES]
+    numbers[1 + order] = np.arange(1, 1 + len(order))
+    return torch.from_numpy(numbers[labels]).to(lesion.device)
+
+
+def _means(values: Tensor, rows: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Mean of the values, (n, width), that belong to each of so many rows, 0 where none does; and
+    how many do."""
+    sums = values.new_zeros(count, values.shape[1]).index_add(0, rows, values)
+    counts = torch.bincount(rows, minlength=count).to(values)
+    return sums / counts[:, None].clamp_min(1), counts
+
+
+def _grown(lesion: Tensor) -> Tensor:
+    """A lesion and what is around it, (x, y, z)."""
+    grown = lesion[None, None]
+    for axis in range(3):
+        size, pad = [1, 1, 1], [0, 0, 0]
+        size[axis], pad[axis] = _RING, _RING // 2
+        grown = F.max_pool3d(grown, size, 1, pad)
+    return grown[0, 0]
+
+
+def _places(shape: Sequence[int], step_mm: float) -> Tensor:
+    """Millimetres from the middle of a grid: (x, y, z, 3)."""
     axes = [(torch.arange(n) - (n - 1) / 2) * step_mm for n in shape]
-    places = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).flatten(0, 2)
-    angles = 2 * torch.pi * places[..., None] / torch.tensor(_WAVES_MM)
+    return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
+
+
+def _waves(places: Tensor) -> Tensor:
+    """Sines and cosines of places, (n, 3): (n, waves)."""
+    angles = 2 * torch.pi * places[..., None] / torch.tensor(_WAVES_MM).to(places)
     return torch.cat((angles.sin(), angles.cos()), dim=-1).flatten(1)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from strokedx_core.anatomy.anatomy_map import AnatomyMap
 from strokedx_core.captions.claims import claims_of
+from strokedx_core.captions.facts import CaseFindings
 from strokedx_core.captions.findings import measure_findings
 from strokedx_core.synthesis.anatomy import HeadAnatomy
 from strokedx_core.synthesis.head import nearest_index
@@ -37,12 +38,18 @@ class Described:
         Of the whole case, as `claims.claims_of` gives them.
     slices : dict of int to dict
         Slice along z → claims of what lies on it.
+    blood : ndarray of bool, shape (x, y, z)
+        The part of the lesions that is blood.
+    found : CaseFindings
+        Measured on the true parts of the brain.
     """
 
     image: Tensor
     lesion: Tensor
     claims: dict[str, str]
     slices: dict[int, dict[str, str]]
+    blood: np.ndarray
+    found: CaseFindings
 
 
 def anatomy_of(case: StrokeCase, head: HeadAnatomy, to_mni: Tensor) -> AnatomyMap:
@@ -96,4 +103,5 @@ def describe(case: StrokeCase, head: HeadAnatomy, to_mni: Tensor) -> Described:
         share = float(blood.data[:, :, one.index][here].mean())
         bleeds = replace(found.findings["hemorrhagic"], value=share)
         slices[one.index] = claims_of({**one.findings, "hemorrhagic": bleeds})
-    return Described(case.image, torch.from_numpy(mask.data), claims_of(found.findings), slices)
+    lesion = torch.from_numpy(mask.data)
+    return Described(case.image, lesion, claims_of(found.findings), slices, blood.data, found)

@@ -14,14 +14,15 @@ from rich.progress import track
 from torch import Tensor
 
 from strokedx_core.anatomy.atlas import AtlasError, read_atlas
+from strokedx_core.captions.parts import parts_of
 from strokedx_core.datasets.cases import CaseFiles, DataSetError
 from strokedx_core.datasets.splits import make_split, read_split
 from strokedx_core.synthesis.anatomy import load_anatomy
-from strokedx_core.synthesis.described import describe
+from strokedx_core.synthesis.described import Described, describe
 from strokedx_core.synthesis.labels import load_head
 from strokedx_core.synthesis.lesion_shapes import load_shapes
 from strokedx_core.synthesis.mni import head_to_mni
-from strokedx_core.synthesis.stroke import generate_case
+from strokedx_core.synthesis.stroke import StrokeCase, generate_case
 from strokedx_core.tasks import MODALITIES
 from strokedx_core.training.caption_config import CaptionConfig
 from strokedx_core.training.checkpoint import load_checkpoint, save_checkpoint
@@ -29,7 +30,14 @@ from strokedx_core.training.real_cases import Item, place_lesion
 from strokedx_core.training.tables import ConfigError
 from strokedx_core.volume import VolumeError
 
-__all__ = ["FOLDERS", "CaptionCase", "divided", "generated_cases", "real_cases"]
+__all__ = [
+    "FOLDERS",
+    "CaptionCase",
+    "described_cases",
+    "divided",
+    "generated_cases",
+    "real_cases",
+]
 
 FOLDERS = ("head-labels", "lesion-masks", "atlas")
 """What generated cases are made from."""
@@ -37,7 +45,7 @@ FOLDERS = ("head-labels", "lesion-masks", "atlas")
 _CHUNK = 100
 """Generated cases that are kept in one file."""
 
-_FORMAT = 1
+_FORMAT = 2
 """Raised whenever generated cases come out differently than before."""
 
 
@@ -52,6 +60,8 @@ class CaptionCase:
     image : Tensor of float16, shape (len(there), x, y, z)
         Normalised sequences.
     lesion : Tensor of bool, shape (x, y, z)
+    parts : Tensor of uint8, shape (x, y, z)
+        As `captions.parts.parts_of` tells them.
     claims : dict of str to str
         Of the whole case; empty where there is a text.
     slices : dict of int to dict
@@ -63,6 +73,7 @@ class CaptionCase:
     there: tuple[int, ...]
     image: Tensor
     lesion: Tensor
+    parts: Tensor
     claims: dict[str, str] = field(default_factory=dict)
     slices: dict[int, dict[str, str]] = field(default_factory=dict)
     text: str = ""
@@ -72,6 +83,10 @@ class CaptionCase:
         image = torch.zeros((len(MODALITIES), *self.lesion.shape))
         image[list(self.there)] = self.image.float()
         return image
+
+    def seen(self) -> tuple[Tensor, Tensor, Tensor]:
+        """What the captioner looks at: all sequences, the lesion, and the parts."""
+        return self.whole(), self.lesion.float()[None], self.parts[None]
 
 
 def generated_cases(
@@ -108,7 +123,7 @@ def generated_cases(
         include={"seed", "validation", "validation_shapes", "grid", "generator"}
     )
     digest = hashlib.sha256(f"{_FORMAT}{key}{held_out}".encode()).hexdigest()[:16]
-    make: Callable[[int], CaptionCase] | None = None
+    make: Callable[[int], tuple[StrokeCase, Described]] | None = None
     cases: list[CaptionCase] = []
     chunks = range(0, count, _CHUNK)
     what = "cases to validate on" if held_out else "cases to train on"
@@ -117,18 +132,21 @@ def generated_cases(
         wanted = min(_CHUNK, count - chunk)
         kept = load_checkpoint(path)["cases"] if path.exists() else []
         if len(kept) < wanted:
-            make = make or _maker(config, folders, cache, held_out)
-            kept += [_plain(make(chunk + n)) for n in range(len(kept), wanted)]
+            make = make or described_cases(config, folders, cache, held_out=held_out)
+            kept += [_plain(_seen(*make(chunk + n))) for n in range(len(kept), wanted)]
             cache.mkdir(parents=True, exist_ok=True)
             save_checkpoint({"cases": kept}, path)
         cases += [_case(values) for values in kept[:wanted]]
     return cases
 
 
-def _maker(
-    config: CaptionConfig, folders: Mapping[str, Path], cache: Path, held_out: bool
-) -> Callable[[int], CaptionCase]:
-    """What makes generated case number n."""
+def described_cases(
+    config: CaptionConfig, folders: Mapping[str, Path], cache: Path, *, held_out: bool
+) -> Callable[[int], tuple[StrokeCase, Described]]:
+    """What makes generated case number n, and says what is true of it.
+
+    Parameters and errors are as in `generated_cases`.
+    """
     image = folders["atlas"]
     try:
         atlas = read_atlas(image, image.with_name(image.name.split(".")[0] + ".tsv"))
@@ -151,30 +169,35 @@ def _maker(
         raise ConfigError(f"no {what} to {'validate' if held_out else 'train'} on")
     recipe = config.recipe()
 
-    def make(number: int) -> CaptionCase:
+    def make(number: int) -> tuple[StrokeCase, Described]:
         seed = (config.seed << 24) + (int(held_out) << 23) + number
         head, to_mni, anatomy = heads[seed % len(heads)]
         case = generate_case(head, to_mni, shapes, seed, recipe=recipe)
-        said = describe(case, anatomy, to_mni)
-        there = tuple(sorted(MODALITIES.index(name) for name in case.sequences))
-        return CaptionCase(
-            there, said.image[list(there)].half(), said.lesion, said.claims, said.slices
-        )
+        return case, describe(case, anatomy, to_mni)
 
     return make
+
+
+def _seen(case: StrokeCase, said: Described) -> CaptionCase:
+    there = tuple(sorted(MODALITIES.index(name) for name in case.sequences))
+    image = said.image[list(there)]
+    return CaptionCase(
+        there, image.half(), said.lesion, parts_of(image[0]), said.claims, said.slices
+    )
 
 
 def _plain(case: CaptionCase) -> dict[str, Any]:
     return {
         "there": list(case.there), "image": case.image, "lesion": case.lesion,
-        "said": json.dumps([case.claims, case.slices]),
+        "parts": case.parts, "said": json.dumps([case.claims, case.slices]),
     }  # fmt: skip
 
 
 def _case(values: Mapping[str, Any]) -> CaptionCase:
     claims, slices = json.loads(values["said"])
     by_number = {int(number): said for number, said in slices.items()}
-    return CaptionCase(tuple(values["there"]), values["image"], values["lesion"], claims, by_number)
+    seen = values["image"], values["lesion"], values["parts"]
+    return CaptionCase(tuple(values["there"]), *seen, claims, by_number)
 
 
 def divided(
@@ -264,7 +287,8 @@ def _read(case: CaseFiles, spacing: float, multiple: int) -> CaptionCase:
     names = tuple(name for name in MODALITIES if name in case.images)
     _, image, lesion, _ = place_lesion(Item(case, names), spacing, multiple)
     there = tuple(MODALITIES.index(name) for name in names)
+    looked_at = torch.from_numpy(image[list(there)])
     return CaptionCase(
-        there, torch.from_numpy(image[list(there)]).half(), torch.from_numpy(lesion),
+        there, looked_at.half(), torch.from_numpy(lesion), parts_of(looked_at[0]),
         text=case.text or "",
     )  # fmt: skip

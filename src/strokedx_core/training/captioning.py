@@ -21,6 +21,7 @@ from torch import Tensor
 
 from strokedx_core.captions.claims import FIELDS
 from strokedx_core.captions.neural import LoadedCaptioner, load_captioner
+from strokedx_core.captions.parts import PARTS, mirrored_parts
 from strokedx_core.captions.phrasing import read, write
 from strokedx_core.captions.tokens import Tokenizer
 from strokedx_core.inference.devices import choose_device
@@ -43,14 +44,19 @@ _TEXTS = 20_000
 _AT_ONCE = 8
 """Cases that are validated at a time."""
 
+QUESTIONS = tuple(1 + len(values) for values in FIELDS.values())
+"""What the network answers beside the text: by field, which value is true, or none."""
+
 
 class Example(NamedTuple):
     """What is learnt of one case in a step: what is looked at, and its texts."""
 
     image: Tensor
     lesion: Tensor
+    parts: Tensor
     begin: int
     texts: list[str]
+    answers: list[int] | None
 
 
 def train_captioner(
@@ -111,8 +117,8 @@ def train_captioner(
     torch.manual_seed(config.seed)
     model, average = (
         Captioner(
-            start.encoder, len(tokenizer), width=config.width, layers=config.layers,
-            heads=config.heads, length=config.length,
+            start.encoder, len(tokenizer), PARTS, QUESTIONS, width=config.width,
+            layers=config.layers, heads=config.heads, length=config.length,
         ).to(device)
         for _ in range(2)
     )  # fmt: skip
@@ -244,25 +250,34 @@ def _examples(config: CaptionConfig, cases: Sequence[CaptionCase], step: int) ->
 
 
 def _example(config: CaptionConfig, case: CaptionCase, rng: np.random.Generator) -> Example:
-    image, lesion = case.whole(), case.lesion.float()[None]
+    image, lesion, parts = case.whole(), case.lesion.float()[None], case.parts[None]
     gain, gamma = (
         torch.from_numpy(rng.uniform(-0.15, 0.15, (len(image), 1, 1, 1))).float().exp()
         for _ in range(2)
     )
     image = image.clamp_min(0).pow(gamma) * gain
     if case.text:
-        return Example(image, lesion, BEGIN_CASE, [case.text])
+        return Example(image, lesion, parts, BEGIN_CASE, [case.text], None)
     claims, begin = case.claims, BEGIN_CASE
     if case.slices and rng.random() < config.slices:
         number = int(rng.choice(list(case.slices)))
         claims, begin = case.slices[number], BEGIN_SLICE
         lesion = on_slice(lesion, number)
     if rng.random() < 0.5:
-        image, lesion = image.flip(1), lesion.flip(1)
+        image, lesion, parts = (part.flip(1) for part in (image, lesion, mirrored_parts(parts)))
         claims = mirrored(claims)
     moved = tuple(int(n) for n in rng.integers(-2, 3, size=3))
-    image, lesion = (torch.roll(part, moved, (1, 2, 3)) for part in (image, lesion))
-    return Example(image, lesion, begin, [write(claims, rng) for _ in range(config.phrasings)])
+    image, lesion, parts = (torch.roll(part, moved, (1, 2, 3)) for part in (image, lesion, parts))
+    texts = [write(claims, rng) for _ in range(config.phrasings)]
+    return Example(image, lesion, parts, begin, texts, answers_of(claims))
+
+
+def answers_of(claims: Mapping[str, str]) -> list[int]:
+    """Number of the value of each field, the last for one of which nothing is said."""
+    return [
+        values.index(claims[field]) if field in claims else len(values)
+        for field, values in FIELDS.items()
+    ]
 
 
 def on_slice(lesion: Tensor, number: int) -> Tensor:
@@ -281,14 +296,13 @@ def mirrored(claims: Mapping[str, str]) -> dict[str, str]:
 def _loss(
     model: Captioner, examples: Sequence[Example], tokenizer: Tokenizer, device: torch.device
 ) -> Tensor:
-    """Mean cross-entropy of the tokens that follow."""
-    losses, count = torch.zeros((), device=device), 0
+    """Mean cross-entropy of the tokens that follow, and of the answers where there are some."""
     shapes = {example.lesion.shape for example in examples}
+    tokens, answers = [], []
     for shape in sorted(shapes):
         alike = [example for example in examples if example.lesion.shape == shape]
-        seen = model.look(
-            torch.stack([example.image for example in alike]).to(device),
-            torch.stack([example.lesion for example in alike]).to(device),
+        seen, answered = model.look(
+            *(torch.stack(part).to(device) for part in list(zip(*alike, strict=True))[:3])
         )
         rows = [
             torch.tensor([example.begin, *tokenizer.encode(text), END][: model.length + 1])
@@ -299,11 +313,17 @@ def _loss(
         text = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=PAD).to(device)
         logits = model(seen.repeat_interleave(repeats, dim=0), text[:, :-1])
         following = text[:, 1:]
-        losses = losses + F.cross_entropy(
-            logits.flatten(0, 1), following.flatten(), ignore_index=PAD, reduction="sum"
-        )
-        count += int((following != PAD).sum())
-    return losses / count
+        loss = F.cross_entropy(logits.flatten(0, 1), following.flatten(), reduction="none")
+        tokens.append(loss[following.flatten() != PAD])
+        meant = [example.answers for example in alike if example.answers is not None]
+        if len(meant) == len(alike):
+            columns = torch.tensor(meant, device=device).unbind(1)
+            answers += [
+                F.cross_entropy(given, column, reduction="none")
+                for given, column in zip(answered, columns, strict=True)
+            ]
+    loss = torch.cat(tokens).mean()
+    return loss + torch.cat(answers).mean() if answers else loss
 
 
 def _validate(
@@ -317,10 +337,10 @@ def _validate(
     for numbers in by_shape.values():
         for first in range(0, len(numbers), _AT_ONCE):
             these = numbers[first : first + _AT_ONCE]
-            image = torch.stack([cases[n].whole() for n in these]).to(device)
-            lesion = torch.stack([cases[n].lesion.float()[None] for n in these]).to(device)
+            seen = zip(*(cases[n].seen() for n in these), strict=True)
             with torch.no_grad():
-                tokens = model.caption(model.look(image, lesion))
+                looked_at, _ = model.look(*(torch.stack(part).to(device) for part in seen))
+                tokens = model.caption(looked_at)
             for n, row in zip(these, tokens, strict=True):
                 written[n] = tokenizer.decode(row)
     meant = [case.text or write(case.claims, np.random.default_rng(0)) for case in cases]

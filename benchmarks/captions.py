@@ -1,0 +1,155 @@
+"""How true what the captioner writes is, and how much like what was meant.
+
+On generated cases of the people and lesion shapes that were held out, each captioned as in use: the
+parts of the brain are those that the anatomy network tells, the findings are measured on them::
+
+    python benchmarks/captions.py --data DIR [--cases 500] [--card CARD.toml]
+
+DIR holds `head_labels/`, `lesion_masks/` and `atlas/`. What is true is measured on the true parts
+of the generated brain. A statement is unsupported that the findings do not bear out, or that cannot
+be read back; blood is marked in the cases, so that types can be told. BLEU-4, ROUGE-L and CIDEr are
+pycocoevalcap's, against five phrasings of what is true. With --card the figures are written into a
+card's `[results]`. Needs the extra `bench`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import tempfile
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from cards import options_of, write_results
+from pycocoevalcap.bleu.bleu import Bleu
+from pycocoevalcap.cider.cider import Cider
+from pycocoevalcap.rouge.rouge import Rouge
+from rich.progress import track
+
+from strokedx_core.anatomy.locate import locate
+from strokedx_core.anatomy.midplane import midplane_of
+from strokedx_core.captions.claims import borne_out
+from strokedx_core.captions.facts import CaseFindings
+from strokedx_core.captions.findings import measure_findings
+from strokedx_core.captions.neural import NeuralCaption, write_caption
+from strokedx_core.captions.phrasing import read, write
+from strokedx_core.synthesis.described import Described
+from strokedx_core.synthesis.stroke import StrokeCase
+from strokedx_core.tasks import MODALITIES
+from strokedx_core.training.caption_cases import described_cases
+from strokedx_core.training.caption_config import read_caption_config
+from strokedx_core.training.captioning import field_accuracy
+from strokedx_core.volume import volume_from_array
+
+PHRASINGS = 5
+
+
+class Captioned(NamedTuple):
+    """A caption as in use, and the findings that it was checked against."""
+
+    caption: NeuralCaption
+    found: CaseFindings
+
+
+def caption(case: StrokeCase, said: Described, weights: str | None) -> Captioned:
+    """Caption a generated case as if it were a scan."""
+    affine = np.diag([case.spacing] * 3 + [1.0])
+    images = {
+        name: volume_from_array(case.image[MODALITIES.index(name)].numpy(), affine)
+        for name in case.sequences
+    }
+    brain = case.brain.numpy()
+    grid = next(iter(images.values()))
+    mask, blood = (replace(grid, data=data) for data in (said.lesion.numpy(), said.blood))
+    anatomy = locate(list(images.values()), brain=brain)
+    plane = midplane_of(brain, affine)
+    found = measure_findings(mask, anatomy=anatomy, midplane=plane, hemorrhagic=blood)
+    return Captioned(write_caption(mask, images, brain, found, weights=weights), found)
+
+
+def unsupported(text: str, found: CaseFindings) -> list[bool]:
+    """Of each statement of a text, whether findings do not bear it out."""
+    bare = text.replace("Possibly ", "").replace("possibly ", "")
+    return [
+        part.claim is None or borne_out(part.claim, found.findings) is not True
+        for part in read(bare)
+    ]
+
+
+def likeness(written: list[str], meant: list[list[str]]) -> dict[str, float]:
+    """BLEU-4, ROUGE-L and CIDEr of texts, in lower case and without punctuation."""
+
+    def plain(text: str) -> str:
+        return " ".join("".join(c if c.isalnum() else " " for c in text.lower()).split())
+
+    one = {n: [plain(text)] for n, text in enumerate(written)}
+    many = {n: [plain(text) for text in texts] for n, texts in enumerate(meant)}
+    with contextlib.redirect_stdout(io.StringIO()):
+        return {
+            "BLEU-4": float(Bleu(4).compute_score(many, one, verbose=0)[0][3]),
+            "ROUGE-L": float(Rouge().compute_score(many, one)[0]),
+            "CIDEr": float(Cider().compute_score(many, one)[0]),
+        }
+
+
+def main() -> None:
+    parser = options_of(__doc__)
+    parser.add_argument("--cases", type=int, default=500)
+    options = parser.parse_args()
+    atlas = next((options.data / "atlas").glob("*.nii.gz"))
+    folders = {
+        "head-labels": options.data / "head_labels", "lesion-masks": options.data / "lesion_masks",
+        "atlas": atlas,
+    }  # fmt: skip
+    written: list[str] = []
+    claims: list[dict[str, str]] = []
+    checked: list[str] = []
+    wrong: dict[str, list[bool]] = {}
+    types: Counter[tuple[str, str]] = Counter()
+    with tempfile.TemporaryDirectory() as cache:
+        make = described_cases(read_caption_config(), folders, Path(cache), held_out=True)
+        for number in track(range(options.cases), "captions"):
+            case, said = make(number)
+            done = caption(case, said, options.weights)
+            text = done.caption.text
+            written.append(text)
+            checked.append(done.caption.checked)
+            claims.append(said.claims)
+            for name, about, found in (
+                ("as written, against the findings", text, done.found),
+                ("as written, against the truth", text, said.found),
+                ("checked, against the findings", done.caption.checked, done.found),
+                ("checked, against the truth", done.caption.checked, said.found),
+            ):
+                wrong.setdefault(name, []).extend(unsupported(about, found))
+            told = dict(part.claim for part in read(text) if part.claim)
+            if "type" in said.claims:
+                types[said.claims["type"], told.get("type", "none")] += 1
+    meant = [
+        [write(true, np.random.default_rng(seed)) for seed in range(PHRASINGS)] for true in claims
+    ]
+    cases = f"{options.cases} generated cases, held-out people and shapes"
+    results = {
+        f"{cases}: accuracy before the check": field_accuracy(written, claims),
+        f"{cases}: share of unsupported statements": {
+            name: float(np.mean(values)) for name, values in wrong.items()
+        },
+        f"{cases}: likeness to {PHRASINGS} phrasings": likeness(written, meant),
+    }
+    for title, values in results.items():
+        print(title)
+        for name, value in values.items():
+            print(f"  {name:40} {value:.3f}")
+    print("type, meant and written:", dict(types))
+    rounded = {
+        title: {name: round(value, 4) for name, value in values.items()}
+        for title, values in results.items()
+    }
+    write_results(options.card, rounded)
+
+
+if __name__ == "__main__":
+    main()
