@@ -33,8 +33,9 @@ __all__ = ["locate", "locate_steps", "probabilities"]
 SEEN_MM = 3.0
 """How far around the brain the network sees."""
 
-MOST = 3
-"""Sequences that are looked at, at most; their answers are averaged."""
+MOST = 1
+"""Sequences that are looked at, at most; their answers would be averaged. Each takes two seconds on
+two processor cores."""
 
 FINER = 2
 """How much finer than the network's own the grid is on which voxels are told apart."""
@@ -201,10 +202,20 @@ def _labels(answer: Tensor) -> list[np.ndarray]:
     finer = F.interpolate(answer[None], scale_factor=FINER, mode="trilinear", align_corners=False)
     middle = 1 + len(STRUCTURES)
     right = finer[0, 0] > 0.5
-    structure = 1 + finer[0, 1:middle].argmax(0)
-    territory = 1 + finer[0, middle:].argmax(0)
+    structure = 1 + _largest(finer[0, 1:middle])
+    territory = 1 + _largest(finer[0, middle:])
     numbers = torch.where(structure == VENTRICLE, 0, 2 * territory - 1 + right)
     return [part.to(torch.uint8).numpy() for part in (structure, numbers, right)]
+
+
+def _largest(channels: Tensor) -> Tensor:
+    """Number of the largest channel of each voxel: `argmax`, which takes ten times as long where
+    channels lie far apart in memory."""
+    best, number = channels[0], torch.zeros(channels.shape[1:], dtype=torch.uint8)
+    for n, channel in enumerate(channels[1:], start=1):
+        number.masked_fill_(channel > best, n)
+        best = torch.maximum(best, channel)
+    return number
 
 
 def _taken_over(closer: Tensor, part_grid: BrainGrid, first: Tensor, grid: BrainGrid) -> Tensor:
