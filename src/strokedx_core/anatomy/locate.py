@@ -18,7 +18,7 @@ from torch import Tensor
 from strokedx_core.anatomy.anatomy_map import VENTRICLE, AnatomyMap
 from strokedx_core.anatomy.regions import CHANNELS, STRUCTURES, TERRITORIES
 from strokedx_core.anatomy.registration import affine_to_mni
-from strokedx_core.inference.brain_grid import Box, BrainGrid
+from strokedx_core.inference.brain_grid import BrainGrid
 from strokedx_core.inference.devices import autocast_dtype
 from strokedx_core.inference.prediction import Progress, finish, loaded_network, on_device
 from strokedx_core.inference.skull_strip import skull_strip_steps
@@ -33,9 +33,9 @@ __all__ = ["locate", "locate_steps", "probabilities"]
 SEEN_MM = 3.0
 """How far around the brain the network sees."""
 
-MOST = 1
-"""Sequences that are looked at, at most; their answers would be averaged. Each takes two seconds on
-two processor cores."""
+MOST = 3
+"""Sequences that are looked at, at most; their answers are averaged. The first takes two seconds on
+two processor cores, each more nearly as long."""
 
 FINER = 2
 """How much finer than the network's own the grid is on which voxels are told apart."""
@@ -186,7 +186,7 @@ def _map(answers: list[_Answer], brain: np.ndarray, flags: tuple[Flag, ...]) -> 
     first, grid = answers[0]
     labels = [grid.nearest(part, FINER) for part in _labels(first)]
     for closer, part_grid in answers[1:]:
-        box = part_grid.native_box(_three_slices(part_grid.shape))
+        box = part_grid.native_box(part_grid.box)
         parts = _labels(_taken_over(closer, part_grid, first, grid))
         for whole, part in zip(labels, parts, strict=True):
             whole[box] = part_grid.nearest(part, FINER)[box]
@@ -231,10 +231,6 @@ def _taken_over(closer: Tensor, part_grid: BrainGrid, first: Tensor, grid: Brain
         within = torch.minimum(at, count - at) * float(size) / EDGE_MM
         share = torch.minimum(share, within.view([-1 if a == axis else 1 for a in range(3)]))
     return torch.lerp(torch.from_numpy(before), closer, share)
-
-
-def _three_slices(shape: tuple[int, int, int]) -> Box:
-    return slice(0, shape[0]), slice(0, shape[1]), slice(0, shape[2])
 
 
 def _centres(

@@ -85,6 +85,11 @@ class BrainGrid:
         return cls(_three(counts), _three(starts), _three(steps), (x, y, z), np.array(affine))
 
     @property
+    def box(self) -> Box:
+        """All of the working grid."""
+        return slice(0, self.shape[0]), slice(0, self.shape[1]), slice(0, self.shape[2])
+
+    @property
     def affine(self) -> np.ndarray:
         """Working voxel to RAS millimetres, (4, 4)."""
         _, affine_ras = self._canonical
@@ -103,7 +108,7 @@ class BrainGrid:
 
     def mask(self, mask: np.ndarray, box: Box | None = None) -> np.ndarray:
         """A native mask on the working grid, or in a box of it: bool."""
-        box = box or _three([slice(0, size) for size in self.shape])
+        box = box or self.box
         canonical, _ = to_canonical(mask, self.native_affine)
         near = _three(
             [

@@ -123,9 +123,8 @@ def _predicted(item: Item, config: TrainingConfig, weights: Path) -> tuple[np.nd
         channel = LESION_TYPES.index(real.lesion_type)
     found = finish(predict_grid(network, image.to(device), "looking for lesions"))
     probability = found[channel].cpu().numpy()
-    x, y, z = (slice(0, size) for size in grid.shape)
     native = np.zeros(truth.shape, np.float32)
-    native[grid.native_box((x, y, z))] = grid.native(probability, (x, y, z))
+    native[grid.native_box(grid.box)] = grid.native(probability, grid.box)
     return native >= 0.5, truth
 
 
