@@ -6,9 +6,10 @@ six contrasts::
     python benchmarks/anatomy_accuracy.py --data DIR --images 2 [--card CARD.toml]
 
 DIR holds `head_labels/`, `lesion_masks/` and `atlas/`. Dice is on the image's own grid of 1.5 mm,
-and only where the brain is was told; the truth of a territory is the atlas laid over the label map,
-that of an MNI coordinate the label map's own affine. With --card the figures are written into a
-card's `[results]`.
+and only where the brain is was told; structures are compared where the label map names one, which
+fluid in the sulci and the ventral diencephalon are not; the truth of a territory is the atlas laid
+over the label map, that of an MNI coordinate the label map's own affine. With --card the figures
+are written into a card's `[results]`.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def truth_of(
     index = nearest_index(case.place, torch.zeros(3), anatomy.structure.shape)
     parts = {
         key: getattr(anatomy, key).reshape(-1)[index].view(case.brain.shape).numpy()
-        for key in ("structure", "territory", "right")
+        for key in ("structure", "named", "territory", "right")
     }
     parts["right"] = parts["right"] ^ case.mirrored
     places = case.place[:, case.brain]
@@ -74,7 +75,8 @@ def measure(case: StrokeCase, anatomy: HeadAnatomy, to_mni: Tensor, weights: str
         for side in (False, True)
     ]
     for number, name in enumerate(STRUCTURES, start=1):
-        scores[name] = [dice(found.structure == number, truth["structure"] == number)]
+        there = truth["named"] & (truth["structure"] == number)
+        scores[name] = [dice(truth["named"] & (found.structure == number), there)]
     scores["deep structures"] = [scores[name][0] for name in DEEP]
     short, names = (found.territory.astype(int) + 1) // 2, tuple(TERRITORIES)
     for group, members in GROUPS.items():

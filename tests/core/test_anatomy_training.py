@@ -78,11 +78,15 @@ def test_each_voxel_is_one_thing_at_most(
         assert set(structures.unique().tolist()) == {0.0, 1.0}
         assert set(territories.unique().tolist()) == {0.0, 1.0}
         ventricle = target[1 + STRUCTURES.index("ventricle")]
-        assert torch.equal(territories + ventricle, structures)
+        # Fluid in sulci and the ventral diencephalon have a territory, but no structure.
+        inside = territories + ventricle
+        assert set(inside.unique().tolist()) == {0.0, 1.0}
+        assert (structures <= inside).all()
+        assert 0.75 < structures.sum() / inside.sum() < 0.99
         assert len(TERRITORIES) == int((target[1 + len(STRUCTURES) :].sum((1, 2, 3)) > 0).sum())
         # The image's right half, whether the head is mirrored or not.
         x = target[0].nonzero()[:, 0].float().mean()
-        left = (structures - target[0]).nonzero()[:, 0].float().mean()
+        left = (inside - target[0]).nonzero()[:, 0].float().mean()
         assert x > left + 5
 
 

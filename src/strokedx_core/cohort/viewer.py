@@ -143,5 +143,5 @@ def _data_url(values: np.ndarray) -> str:
     from PIL import Image
 
     stream = io.BytesIO()
-    Image.fromarray(values).save(stream, format="PNG", optimize=True)
+    Image.fromarray(values).save(stream, format="PNG")
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")

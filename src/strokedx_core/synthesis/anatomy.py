@@ -33,13 +33,18 @@ _LABELLED = {
     "cerebellum": _CEREBELLUM,
     "ventricle": (4, 5, 14, 15, 43, 44, 72),
 }
-"""Structure → labels. The accumbens counts as caudate, the ventral diencephalon as brainstem."""
+"""Structure → labels. The accumbens counts as caudate."""
+
+_OPEN = (24, 28, 60)
+"""Labels that belong to none of the structures: fluid in the sulci, and the ventral diencephalon,
+which holds parts of thalamus, hypothalamus and midbrain."""
 
 _DEEP_MM = 5.0
 """White matter further than this from any cortex is deep."""
 
 _BELOW, _INFRATENTORIAL = ("BA",), ("SC", "IC")
-_RECIPE = 2  # part of the cache's key: raise it when what is stored changes
+_PARTS = ("structure", "named", "territory", "right")
+_RECIPE = 3  # part of the cache's key: raise it when what is stored changes
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,13 +54,17 @@ class HeadAnatomy:
     Attributes
     ----------
     structure : Tensor of uint8, shape (x, y, z)
-        1 + index into `regions.STRUCTURES`, 0 outside of the brain.
+        1 + index into `regions.STRUCTURES`, 0 outside of the brain. Fluid in the sulci has the
+        nearest lobe, the ventral diencephalon counts as brainstem.
+    named : Tensor of bool, shape (x, y, z)
+        Whether the label map itself says so: brain but for those two.
     territory : Tensor of uint8, shape (x, y, z)
         1 + index into `regions.TERRITORIES`, 0 in ventricles and outside of the brain.
     right : Tensor of bool, shape (x, y, z)
     """
 
     structure: Tensor
+    named: Tensor
     territory: Tensor
     right: Tensor
 
@@ -94,22 +103,20 @@ def load_anatomy(
         kept = Path(cache) / f"{head.name}-anatomy-{digest.hexdigest()[:16]}-{_RECIPE}.npz"
     if kept is not None and kept.exists():
         with np.load(kept) as stored:
-            found = [stored[name] for name in ("structure", "territory", "right")]
+            found = [stored[name] for name in _PARTS]
     else:
         found = list(_lay(read_labels(path), head, to_mni.cpu().numpy(), atlas))
         if kept is not None:
             kept.parent.mkdir(parents=True, exist_ok=True)
             beside = kept.with_name(f".{kept.stem}.tmp.npz")
-            names = ("structure", "territory", "right")
-            np.savez_compressed(beside, **dict(zip(names, found, strict=True)))
+            np.savez_compressed(beside, **dict(zip(_PARTS, found, strict=True)))
             beside.replace(kept)
-    structure, territory, right = (torch.from_numpy(a).to(head.classes.device) for a in found)
-    return HeadAnatomy(structure, territory, right)
+    return HeadAnatomy(*(torch.from_numpy(part).to(head.classes.device) for part in found))
 
 
 def _lay(
     labels: np.ndarray, head: Head, to_mni: np.ndarray, atlas: Atlas
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     brain = head.distance.cpu().numpy() * DISTANCE_STEP < 0
     if brain.shape != labels.shape:
         raise ValueError(f"{head.name}: the head was made from another label map")
@@ -136,7 +143,7 @@ def _lay(
     for name, numbers in _LABELLED.items():
         structure[np.isin(labels, numbers)] = 1 + STRUCTURES.index(name)
     structure[~brain] = 0
-    return structure, territory, right
+    return structure, brain & ~np.isin(labels, _OPEN), territory, right
 
 
 def _territories(

@@ -353,13 +353,16 @@ def another_view(case: StrokeCase, rng: Generator) -> tuple[Tensor, Tensor]:
 
 def _stands_out(mask: Tensor, image: Tensor, brain: Tensor) -> bool:
     """Whether a lesion differs from what lies around it, in any sequence of an image, by more than
-    half of the deviation there: less nobody would mark."""
+    a third of the deviation there: less nobody would mark."""
     if not mask.any():
         return False
-    grown = F.max_pool3d(mask[None].float(), 7, stride=1, padding=3)[0] > 0.5
-    ring = grown & ~mask & brain
+    grown = mask[None].float()
+    for axis in range(3):  # One axis after the other: many times faster than a cube.
+        size = [7 if a == axis else 1 for a in range(3)]
+        grown = F.max_pool3d(grown, size, stride=1, padding=[n // 2 for n in size])
+    ring = (grown[0] > 0.5) & ~mask & brain
     if int(ring.sum()) < 10:
         return True
     inside, around = image[:, mask], image[:, ring]
     difference = (inside.mean(1) - around.mean(1)).abs()
-    return bool((difference > 0.5 * around.std(1) + 0.02).any())
+    return bool((difference > 0.35 * around.std(1) + 0.02).any())

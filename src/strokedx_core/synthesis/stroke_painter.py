@@ -62,7 +62,7 @@ class Painter:
         """A mask as somebody draws it on a sequence: what thick slices blur away is not there."""
         seed = self.resolution(name, rng)
         seen = resolve(mask.float(), self.recipe, self.spacing, name in EPI, seed)
-        return seen > 0.4
+        return seen > 0.3
 
     def __call__(
         self, name: str, patches: Sequence[Patch], anatomy: Anatomy, rng: Generator

@@ -64,8 +64,10 @@ def fresh_infarct(mask: Tensor, stage: str, spacing: float, rng: Generator) -> l
     signals = draw_signals(INFARCT[stage], rng)
     rough = smooth_field(tuple(mask.shape), 24, rng, mask.device)[0]
     depth = uniform(0, 0.35, rng)
+    # Some are so faint that they hardly differ from the tissue around.
+    strength = min(1.0, uniform(0.5, 2.2, rng))
     weight = soft(mask, uniform(1, 3.5, rng), spacing) * (1 - depth * rough.abs()).clamp(0.3, 1)
-    return [Patch(weight, signals)]
+    return [Patch(strength * weight, signals)]
 
 
 def blood(mask: Tensor, depth: Tensor, stage: str, spacing: float, rng: Generator) -> list[Patch]:

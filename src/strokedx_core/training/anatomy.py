@@ -95,11 +95,12 @@ class AnatomyProblem:
         index = nearest_index(
             case.place, torch.zeros(3, device=image.device), anatomy.structure.shape
         )
-        structure, territory, right = (
+        structure, named, territory, right = (
             values.reshape(-1).index_select(0, index).view(shape)
-            for values in (anatomy.structure, anatomy.territory, anatomy.right)
+            for values in (anatomy.structure, anatomy.named, anatomy.territory, anatomy.right)
         )
         right = (right ^ case.mirrored) & (structure > 0)
+        structure = structure * named
         parts = [right[None].float()]
         for values, count in ((structure, len(STRUCTURES)), (territory, len(TERRITORIES))):
             parts.append(F.one_hot(values.long(), count + 1)[..., 1:].movedim(-1, 0).float())
@@ -113,12 +114,12 @@ class AnatomyProblem:
 
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
         """Dice of every part that is there, and cross-entropy, within the brain alone: where that
-        is, skull stripping knows better.
+        is, skull stripping knows better. What the label map does not name counts for no structure.
 
         Structures exclude each other, and so do territories, which ventricles have none of.
         """
         axes = (2, 3, 4)
-        brain = target[:, self.exclusive[0]].sum(1)
+        brain = target[:, 1:].amax(1)
         side = F.binary_cross_entropy_with_logits(logits[:, 0], target[:, 0], reduction="none")
         loss = (side * brain).sum() / brain.sum().clamp_min(1)
         for cut in self.exclusive:
@@ -133,8 +134,8 @@ class AnatomyProblem:
         return loss
 
     def trials(self, grid: GridConfig) -> Iterator[Trial]:
-        """Every sequence of every head held out, with whatever stroke comes up; what lies outside
-        of the brain counts nowhere."""
+        """Every sequence of every head held out, with whatever stroke comes up; where no part is
+        named, none counts."""
         if grid != self.config.grids[0]:
             return
         recipe = self.config.recipe(grid)
@@ -147,5 +148,8 @@ class AnatomyProblem:
                         sequences=(name,), recipe=recipe,
                     )  # fmt: skip
                     image, target = self._pair(case, anatomy)
-                    brain = target[self.exclusive[0]].amax(0) > 0
-                    yield Trial(name, image, torch.where(brain, target, -1.0), 0)
+                    groups = ((slice(1), slice(1, None)), *((c, c) for c in self.exclusive))
+                    for channels, parts in groups:
+                        known = target[parts].amax(0) > 0
+                        target[channels] = torch.where(known, target[channels], -1.0)
+                    yield Trial(name, image, target, 0)
