@@ -19,6 +19,8 @@ from torch.utils.checkpoint import checkpoint
 
 __all__ = ["UNet3D"]
 
+_KERNEL = 3
+
 
 def _norm(kind: str, channels: int) -> nn.Module:
     if kind == "batch":
@@ -38,7 +40,7 @@ class _Convs(nn.Sequential):
         for index in range(count):
             before, plain = inside if index == 0 else outside, norm == "none"
             layers += [
-                nn.Conv3d(before, outside, 3, padding=1, bias=plain),
+                nn.Conv3d(before, outside, _KERNEL, padding=1, bias=plain),
                 *([] if plain else [_norm(norm, outside)]),
                 nn.LeakyReLU(slope, inplace=True) if slope else nn.ReLU(inplace=True),
             ]
@@ -280,6 +282,11 @@ class UNet3D(nn.Module):
 
     def _through(self, block: nn.Module, features: Tensor) -> Tensor:
         """What a block makes of features."""
+        tiny = features.device.type == "cpu" and min(features.shape[2:]) < _KERNEL
+        if tiny and torch.is_autocast_enabled("cpu"):
+            # There, PyTorch 2.13 leaves gradients of bfloat16 weights to chance.
+            with torch.autocast("cpu", enabled=False):
+                return self._through(block, features.float())
         if not (self.checkpointing and self.training and torch.is_grad_enabled()):
             result: Tensor = block(features)
             return result
