@@ -19,6 +19,7 @@ from strokedx_core.synthesis.stroke import StrokeRecipe, generate_case
 from strokedx_core.tasks import LESION_TYPES, MODALITIES
 from strokedx_core.training.checkpoint import load_checkpoint
 from strokedx_core.training.config import RECIPES, ConfigError, LesionConfig, read_config
+from strokedx_core.training.losses import lesion_loss
 from strokedx_core.training.problems import LesionProblem
 from strokedx_core.training.segmentation import train
 from strokedx_core.weights import load_network, read_card
@@ -163,6 +164,26 @@ def test_every_halving_of_what_is_marked_falsely_is_worth_as_much(problem: Lesio
     once, twice = costs[1] - costs[0], costs[2] - costs[1]
     assert once == pytest.approx(problem.config.absent_weight * math.log(8), rel=0.05)
     assert twice == pytest.approx(once, rel=0.05)
+
+
+def test_what_is_missed_pulls_however_surely_and_however_small(problem: LesionProblem) -> None:
+    target = torch.zeros(1, 3, 32, 32, 32)
+    target[:, 0, 4:20, 4:20, 4:20] = 1
+    target[:, 0, 26:28, 26:28, 26:28] = 1
+
+    def pulls(weight: float) -> tuple[float, float]:
+        config = problem.config.model_copy(update={"missed_weight": weight})
+        logits = torch.full_like(target, -12.0).requires_grad_()
+        lesion_loss(logits, target, config).backward()
+        assert logits.grad is not None
+        large, small = -logits.grad[0, 0, :24], -logits.grad[0, 0, 24:]
+        return float(large[large > 0].sum()), float(small[small > 0].sum())
+
+    without, (large, small) = pulls(0.0), pulls(0.3)
+    added = large - without[0], small - without[1]
+    assert sum(added) == pytest.approx(0.3, rel=0.01)
+    # A five-hundredth of the volume, seen from a piece's width away.
+    assert added[1] > 0.1 * added[0]
 
 
 def loss_of(network: UNet3D, problem: LesionProblem, count: int = 24) -> float:

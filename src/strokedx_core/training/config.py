@@ -226,6 +226,8 @@ class LesionConfig(TrainingConfig):
     entropy_volume : float
         Voxels that the summed cross-entropy is divided by: marked with a probability of 0.63, so
         many false ones cost as much as missing a lesion.
+    missed_weight : float
+        Weight of the cross-entropy of a lesion's own voxels, small pieces as much as large parts.
     validation_sets : tuple of tuple of str
         Sequences that are validated together.
     validation_shapes : str
@@ -239,6 +241,7 @@ class LesionConfig(TrainingConfig):
     lesion_weight: float = Field(2.0, gt=0)
     absent_weight: float = Field(0.3, ge=0)
     entropy_volume: float = Field(2000.0, gt=0)
+    missed_weight: float = Field(0.0, ge=0)
     validation_sets: tuple[tuple[str, ...], ...] = Field(
         (("DWI", "ADC"), ("DWI", "B0"), ("FLAIR",), ("T1W",), ("T2W", "FLAIR", "SWI")),
         min_length=1,

@@ -14,6 +14,11 @@ __all__ = ["known_entropy", "lesion_loss", "skull_strip_loss"]
 _FEW = 20
 """Voxels of an absent type from which marking more begins to cost less."""
 
+_BLOCK = 4
+"""Voxels along a side of the blocks by which the density of a lesion is told: within three of them
+along each axis, its voxels share one weight, so that a small piece weighs as much as so large a
+part of a large one."""
+
 _DICE = DiceLoss(sigmoid=True)
 
 
@@ -31,6 +36,11 @@ def lesion_loss(logits: Tensor, target: Tensor, config: LesionConfig) -> Tensor:
     with Dice. The cross-entropy is summed over all voxels, for Dice hardly minds what is marked
     wrongly where a lesion is small; and divided by the same number in every case, for relative
     to the lesion's volume it would forbid to mark much at all.
+
+    All of these hardly move a network that marks nothing, or one small piece of several: there the
+    sigmoid is flat, or its voxels are few. So what is missed counts once more, as the cross-entropy
+    of the lesion's voxels, every piece of it alike (as in Kofler et al., "blob loss", IPMI 2023,
+    but by the lesion's density around a voxel in place of its pieces).
     """
     axes = (2, 3, 4)
     probability, volume = logits.sigmoid(), target.sum(axes)
@@ -44,7 +54,18 @@ def lesion_loss(logits: Tensor, target: Tensor, config: LesionConfig) -> Tensor:
     missed = ((1 - dice) * there).sum() / there.sum().clamp_min(1)
     false = (probability.sum(axes) / _FEW).log1p()
     false = (false * ~there).sum() / (~there).sum().clamp_min(1)
-    return missed + config.absent_weight * false + entropy.mean() / config.entropy_volume
+    loss = missed + config.absent_weight * false + entropy.mean() / config.entropy_volume
+    if config.missed_weight and there.any():
+        share = target / _density(target)
+        unseen = (F.softplus(-logits) * share).sum(axes) / share.sum(axes).clamp_min(1e-6)
+        loss = loss + config.missed_weight * (unseen * there).sum() / there.sum()
+    return loss
+
+
+def _density(target: Tensor) -> Tensor:
+    """How much of the blocks around each voxel is lesion; above 0."""
+    dense = F.avg_pool3d(F.avg_pool3d(target, _BLOCK, ceil_mode=True), 3, stride=1, padding=1)
+    return F.interpolate(dense.clamp_min(1e-4), size=target.shape[2:])
 
 
 def known_entropy(logits: Tensor, target: Tensor) -> Tensor:
