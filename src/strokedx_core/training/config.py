@@ -30,6 +30,7 @@ from strokedx_core.training.tables import (
 __all__ = [
     "CONFIGS",
     "RECIPES",
+    "RECIPE_FOLDER",
     "AnatomyConfig",
     "ConfigError",
     "DataConfig",
@@ -44,10 +45,10 @@ __all__ = [
     "read_toml",
 ]
 
+RECIPE_FOLDER = Path(__file__).parent / "recipes"
 RECIPES = {
-    "skull-strip": Path(__file__).parent / "recipes" / "skull_strip.toml",
-    "lesion": Path(__file__).parent / "recipes" / "lesion.toml",
-    "anatomy": Path(__file__).parent / "recipes" / "anatomy.toml",
+    task: RECIPE_FOLDER / f"{task.replace('-', '_')}.toml"
+    for task in ("skull-strip", "lesion", "anatomy")
 }
 """Task → configuration with which the weights that ship are trained."""
 

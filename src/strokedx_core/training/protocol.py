@@ -11,7 +11,7 @@ from typing import Any
 
 from strokedx_core.datasets.cases import CaseFiles
 from strokedx_core.training.config import (
-    RECIPES,
+    RECIPE_FOLDER,
     ConfigError,
     RealConfig,
     TrainingConfig,
@@ -113,7 +113,7 @@ def read_protocol(name: str, changes: Mapping[str, Any] = MappingProxyType({})) 
     task, recipe = values.pop("task"), values.pop("recipe", None)
     if task == "caption":
         raise ConfigError(f"{name}: a captioner is trained by `strokedx train --protocol` alone")
-    base = read_toml(RECIPES[recipe]) if recipe else {}
+    base = read_toml(RECIPE_FOLDER / f"{recipe}.toml") if recipe else {}
     data = [*values.pop("data", []), *base.pop("data", [])]
     epochs = values.pop("epochs")
     if not isinstance(epochs, int) or epochs < 1:
