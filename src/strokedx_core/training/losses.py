@@ -45,14 +45,16 @@ def lesion_loss(logits: Tensor, target: Tensor, config: LesionConfig) -> Tensor:
     axes = (2, 3, 4)
     probability, volume = logits.sigmoid(), target.sum(axes)
     both = (probability * target).sum(axes)
-    dice = (2 * both + 1) / (probability.sum(axes) + volume + 1)
+    # Squared, for a brain of voxels that are a hundredth lesion each is not to outweigh a lesion.
+    marked = probability.square().sum(axes)
+    dice = (2 * both + 1) / (marked + volume + 1)
     weight = torch.tensor(config.lesion_weight, device=logits.device)
     entropy = F.binary_cross_entropy_with_logits(
         logits, target, pos_weight=weight, reduction="none"
     ).sum(axes)
     there = volume > 0
     missed = ((1 - dice) * there).sum() / there.sum().clamp_min(1)
-    false = (probability.sum(axes) / _FEW).log1p()
+    false = (marked / _FEW).log1p()
     false = (false * ~there).sum() / (~there).sum().clamp_min(1)
     loss = missed + config.absent_weight * false + entropy.mean() / config.entropy_volume
     if config.missed_weight and there.any():
