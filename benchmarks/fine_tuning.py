@@ -19,6 +19,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import nibabel as nib
@@ -44,16 +45,20 @@ MEDIAN = {"ADC": 800.0}
 
 
 class Layout(NamedTuple):
-    """How a data set's files lie: protocol, kind of stroke, share of heads without a skull, and the
-    path of each image and mask but for its ending, {n} being the person's number."""
+    """How a data set's files lie: protocol, kind of stroke, share of heads without a skull, the
+    path of each image and mask but for its ending, {n} being the person's number, and what takes
+    the place of the protocol's values."""
 
     protocol: str
     kind: str
     stripped: float
     paths: Mapping[str, str]
+    changes: Mapping[str, Any] = MappingProxyType({})
 
 
 _LESION = "icpsr38464-lesion-general"
+_NO_DWI = {"start": "lesion", "grids": [{"shape": [48, 64, 48], "spacing": 3.0, "shift": 4}]}
+"""The protocol starts from the weights for a DWI, where there is none."""
 _NFBS = "A{n:08d}/sub-A{n:08d}_ses-NFB3_T1w"
 _ICPSR = "images/sub-{n:08x}/sub-{n:08x}_"
 _SOOP = "sub-{n}/dwi/sub-{n}_"
@@ -78,10 +83,10 @@ LAYOUTS = {
     "arc": Layout(_LESION, "old infarct", 1.0, {
         "T1W": f"{_ARC}T1w", "FLAIR": f"{_ARC}FLAIR",
         "lesion": f"derivatives/lesion_masks/{_ARC}desc-lesion_mask",
-    }),
+    }, _NO_DWI | {"generator": {"sets": {"T1W+FLAIR": 1.0}}}),
     "atlas-r2": Layout(_LESION, "old infarct", 1.0, {
         "T1W": f"{_ATLAS}T1w", "lesion": f"{_ATLAS}label-L_desc-T1lesion_mask",
-    }),
+    }, _NO_DWI | {"generator": {"sets": {"T1W": 1.0}}}),
     "isles2022": Layout(_LESION, "infarct", 1.0, {
         "DWI": f"{_ISLES}dwi/{_ISLES_STEM}dwi", "ADC": f"{_ISLES}dwi/{_ISLES_STEM}adc",
         "lesion": f"derivatives/{_ISLES}{_ISLES_STEM}msk",
@@ -142,7 +147,7 @@ def main() -> None:
             if "lesion" in layout.paths:
                 folders["lesion-masks"] = options.data / "lesion_masks"
             real = {"data_sets": [name], "validation": 0.15, "test": 0.25}
-            changes = {"epochs": options.epochs, "real": real}
+            changes = {"epochs": options.epochs, "real": real, **layout.changes}
             config = configured(f"strokedx/{layout.protocol}", folders, changes)
             began = time.perf_counter()
             weights = train(config, folders, out, quiet=True)
