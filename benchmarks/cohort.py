@@ -7,8 +7,8 @@ it with two workers and with one::
 
 It prints who was done and who was named with the right reason; the memory of the workers after the
 first fifty and at the end; how much faster two workers are than one, on as many people as --single
-says; and the overhead of the engine: what the workers' time holds besides the examinations. Give it
-a machine with two idle cores.
+says, each worker with one thread; and the overhead of the engine: what the workers' time holds
+besides the examinations. Give it a machine with two idle cores.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import csv
 import gzip
+import os
 import re
 import shutil
 import subprocess
@@ -97,7 +98,9 @@ def run(study: Path, out: Path, workers: int) -> tuple[float, list[int], list[in
     words = ["-m", "strokedx_core.cli", "cohort", str(study), str(out), "participant"]
     words += ["--steps", "brain", "--workers", str(workers), "-q"]
     began = time.perf_counter()
-    process = subprocess.Popen([sys.executable, *words], stderr=subprocess.DEVNULL)
+    # A thread for each worker, however many there are: one alone would take both cores.
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen([sys.executable, *words], stderr=subprocess.DEVNULL, env=environment)
     early: list[int] = []
     late: list[int] = []
     while process.poll() is None:
