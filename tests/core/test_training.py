@@ -31,7 +31,8 @@ from strokedx_core.training.config import (
 from strokedx_core.training.feeding import Images
 from strokedx_core.training.problems import SkullStripProblem
 from strokedx_core.training.run_log import WAITING
-from strokedx_core.training.segmentation import _learning_rate, train
+from strokedx_core.training.segmentation import train
+from strokedx_core.training.steps import learning_rate
 from strokedx_core.volume import volume_from_array
 from strokedx_core.weights import load_network, read_card
 
@@ -130,7 +131,7 @@ class TestConfig:
 
 def test_learning_rate_rises_and_falls() -> None:
     config = changed()
-    rates = [_learning_rate(config, step) for step in range(config.steps)]
+    rates = [learning_rate(config, step) for step in range(config.steps)]
     assert rates[0] == config.learning_rate / config.warmup
     assert max(rates) == pytest.approx(rates[config.warmup - 1])
     assert max(rates) == pytest.approx(config.learning_rate)

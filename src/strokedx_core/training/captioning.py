@@ -8,7 +8,6 @@ the seed and n alone.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -33,6 +32,7 @@ from strokedx_core.training.caption_export import export_captioner
 from strokedx_core.training.caption_log import CaptionLog
 from strokedx_core.training.checkpoint import load_checkpoint, save_checkpoint
 from strokedx_core.training.failures import check_loss
+from strokedx_core.training.steps import follow, learning_rate
 from strokedx_core.training.tables import ConfigError
 from strokedx_core.weights import WeightsError, load_network, read_card
 
@@ -143,7 +143,7 @@ def train_captioner(
         log.say(f"left out: {told}")
     try:
         while step < config.steps:
-            began, rate = time.perf_counter(), _rate(config, step)
+            began, rate = time.perf_counter(), learning_rate(config, step)
             for group, share in zip(optimizer.param_groups, (1, config.encoder_rate), strict=True):
                 group["lr"] = rate * share
             examples = _examples(config, cases, step)
@@ -156,11 +156,7 @@ def train_captioner(
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
             optimizer.step()
-            decay = min(config.ema, (1 + step) / (10 + step))
-            with torch.no_grad():
-                torch._foreach_lerp_(
-                    list(average.parameters()), list(model.parameters()), weight=1 - decay
-                )
+            follow(average, model, config, step)
             step += 1
             log.step(step, loss.item(), rate, time.perf_counter() - began, 0.0)
             end_of_epoch = step % config.steps_per_epoch == 0 or step == config.steps
@@ -230,14 +226,6 @@ def _tokenizer(config: CaptionConfig, cases: Sequence[CaptionCase]) -> Tokenizer
         said = [case.claims, *case.slices.values()]
         texts.append(write(said[int(rng.integers(len(said)))], rng))
     return Tokenizer.train(texts, config.vocabulary)
-
-
-def _rate(config: CaptionConfig, step: int) -> float:
-    if step < config.warmup:
-        return config.learning_rate * (step + 1) / config.warmup
-    done = (step - config.warmup) / max(1, config.steps - config.warmup)
-    span = config.learning_rate - config.final_learning_rate
-    return config.final_learning_rate + span * 0.5 * (1 + math.cos(math.pi * done))
 
 
 def _examples(config: CaptionConfig, cases: Sequence[CaptionCase], step: int) -> list[Example]:

@@ -23,7 +23,6 @@ a GPU adds up gradients in an order of its own each time.
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import shutil
 import time
@@ -54,26 +53,11 @@ from strokedx_core.training.failures import check_loss, memory_advice
 from strokedx_core.training.feeding import batches, drawn
 from strokedx_core.training.network import autocast, begin, device_of, make_network
 from strokedx_core.training.run_log import RunLog
+from strokedx_core.training.steps import follow, learning_rate
 from strokedx_core.training.tasks import FOLDERS, problem_of
 from strokedx_core.training.validation import validate
 
 __all__ = ["train"]
-
-
-def _learning_rate(config: TrainingConfig, step: int) -> float:
-    if step < config.warmup:
-        return config.learning_rate * (step + 1) / config.warmup
-    done = (step - config.warmup) / max(1, config.steps - config.warmup)
-    span = config.learning_rate - config.final_learning_rate
-    return config.final_learning_rate + span * 0.5 * (1 + math.cos(math.pi * done))
-
-
-def _follow(average: torch.nn.Module, model: torch.nn.Module, decay: float) -> None:
-    """Move the averaged weights towards the model's; running statistics are copied."""
-    with torch.no_grad():
-        torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), weight=1 - decay)
-        for mean, value in zip(average.buffers(), model.buffers(), strict=True):
-            mean.copy_(value)
 
 
 def train(
@@ -164,7 +148,7 @@ def train(
     try:
         start = time.perf_counter()
         while step < config.steps:
-            rate, loss_of_step, waited = _learning_rate(config, step), 0.0, 0.0
+            rate, loss_of_step, waited = learning_rate(config, step), 0.0, 0.0
             for group in optimizer.param_groups:
                 group["lr"] = rate
             optimizer.zero_grad(set_to_none=True)
@@ -189,7 +173,7 @@ def train(
                 loss_of_step += loss.item() / config.accumulate
             torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
             optimizer.step()
-            _follow(average, model, min(config.ema, (1 + step) / (10 + step)))
+            follow(average, model, config, step)
             step += 1
             if log is None:
                 continue
