@@ -20,9 +20,10 @@ from strokedx_core.tasks import LESION_TYPES, MODALITIES
 from strokedx_core.training.checkpoint import load_checkpoint
 from strokedx_core.training.config import RECIPES, ConfigError, LesionConfig, read_config
 from strokedx_core.training.losses import lesion_loss
+from strokedx_core.training.network import begin
 from strokedx_core.training.problems import LesionProblem
 from strokedx_core.training.segmentation import train
-from strokedx_core.weights import load_network, read_card
+from strokedx_core.weights import load_network, read_card, write_weights
 
 CONFIG: dict[str, Any] = {
     "seed": 3,
@@ -212,6 +213,27 @@ def test_a_run_lowers_its_loss_and_ends_in_weights(
     network = load_network(weights)
     assert (network.config["in_channels"], network.config["out_channels"]) == (10, 3)
     assert np.isfinite(float(network(torch.zeros(1, 10, 32, 32, 32)).sum()))
+
+
+def test_a_network_of_one_channel_sees_every_sequence_alike(tmp_path: Path) -> None:
+    shape = {"widths": [8, 16, 16], "stem_stride": 1}
+    config = changed(
+        start=str(tmp_path / "one.safetensors"),
+        network={"in_channels": 10, "out_channels": 3, "conditional": True, **shape},
+    )
+    one = UNet3D(**config.network.model_dump() | {"in_channels": 1, "conditional": False})
+    card = {"name": "one", "task": "anatomy", "architecture": one.config}
+    card["input"] = {"spacings_mm": [3.0]}
+    write_weights(one.state_dict(), card, tmp_path / "one.safetensors")
+    network = UNet3D(**config.network.model_dump())
+    begin(network, config, 0.01)
+    one = load_network(tmp_path / "one.safetensors")
+    image = torch.rand(1, 1, 16, 16, 16)
+    for number in range(len(MODALITIES)):
+        channels = torch.zeros(1, 10, 16, 16, 16)
+        channels[:, number] = image[:, 0]
+        for alike, expected in zip(network.encode(channels), one.encode(image), strict=True):
+            torch.testing.assert_close(alike, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slow

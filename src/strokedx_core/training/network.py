@@ -8,6 +8,7 @@ import torch
 
 from strokedx_core.inference.devices import autocast_dtype
 from strokedx_core.nets.unet3d import UNet3D
+from strokedx_core.tasks import MODALITIES
 from strokedx_core.training.config import ConfigError, TrainingConfig
 from strokedx_core.weights import WeightsError, load_network
 
@@ -66,11 +67,19 @@ def begin(model: UNet3D, config: TrainingConfig, share: float) -> None:
 
 
 def _start_from(model: UNet3D, other: UNet3D) -> None:
-    """Take over other weights; layers that are not alike in both stay new."""
+    """Take over other weights; layers that are not alike in both stay new.
+
+    What a network of one channel makes of it, as for anatomy, is at first made of every sequence.
+    """
     free = {"in_channels": 0, "out_channels": 0, "fine": 0, "plain": 0, "conditional": 0}
     if model.config | free != other.config | free:
         raise ConfigError("start: the network is built differently")
     mine = model.state_dict()
-    theirs = other.state_dict().items()
-    fitting = {k: v for k, v in theirs if k in mine and v.shape == mine[k].shape}
-    model.load_state_dict(mine | fitting)
+    for name, value in other.state_dict().items():
+        if name not in mine:
+            continue
+        if value.shape == mine[name].shape:
+            mine[name] = value
+        elif value.ndim == 5 and value[:, :1].shape == value.shape and name.startswith("encoder.0"):
+            mine[name][:, : len(MODALITIES)] = value
+    model.load_state_dict(mine)
