@@ -236,6 +236,26 @@ def test_a_network_of_one_channel_sees_every_sequence_alike(tmp_path: Path) -> N
             torch.testing.assert_close(alike, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_the_coarsest_resolution_of_a_start_may_be_left_out(tmp_path: Path) -> None:
+    deep = UNet3D(10, 3, (8, 12, 16, 20), stem_stride=1)
+    flat = UNet3D(10, 3, (8, 12, 16), stem_stride=1)
+    card = {"name": "deep", "task": "lesion", "architecture": deep.config}
+    card["input"] = {"spacings_mm": [3.0]}
+    write_weights(deep.state_dict(), card, tmp_path / "deep.safetensors")
+    new = {name: value.clone() for name, value in flat.state_dict().items()}
+    begin(flat, changed(start=str(tmp_path / "deep.safetensors")), 0.01)
+    deep = load_network(tmp_path / "deep.safetensors")
+    image = torch.rand(1, 10, 16, 16, 16)
+    for mine, theirs in zip(flat.encode(image), deep.encode(image), strict=False):
+        torch.testing.assert_close(mine, theirs)
+    for number, block in enumerate(flat.decoder):
+        torch.testing.assert_close(block.state_dict(), deep.decoder[number + 1].state_dict())
+    assert all(
+        not torch.equal(value, new[name])
+        for name, value in flat.up.state_dict(prefix="up.").items()
+    )
+
+
 @pytest.mark.slow
 def test_shipped_weights_learn_other_heads(folders: dict[str, Path], tmp_path: Path) -> None:
     """From the weights that ship, on heads and lesions unlike any they have seen, and coarser."""

@@ -70,16 +70,39 @@ def _start_from(model: UNet3D, other: UNet3D) -> None:
     """Take over other weights; layers that are not alike in both stay new.
 
     What a network of one channel makes of it, as for anatomy, is at first made of every sequence.
+    Of a deeper network, the coarsest resolutions are left out.
     """
     free = {"in_channels": 0, "out_channels": 0, "fine": 0, "plain": 0, "conditional": 0}
-    if model.config | free != other.config | free:
+    depth = len(model.config["widths"])
+    theirs = {**other.config, "widths": other.config["widths"][:depth]}
+    if isinstance(theirs["convs"], list):
+        theirs["convs"] = theirs["convs"][:depth]
+    if model.config | free != theirs | free:
         raise ConfigError("start: the network is built differently")
     mine = model.state_dict()
-    for name, value in other.state_dict().items():
+    for name, value in _without_coarsest(other, len(other.config["widths"]) - depth).items():
         if name not in mine:
             continue
         if value.shape == mine[name].shape:
             mine[name] = value
-        elif value.ndim == 5 and value[:, :1].shape == value.shape and name.startswith("encoder.0"):
+        elif value.ndim == 5 and value.shape[1] == 1 and name.startswith("encoder.0."):
             mine[name][:, : len(MODALITIES)] = value
     model.load_state_dict(mine)
+
+
+def _without_coarsest(network: UNet3D, count: int) -> dict[str, torch.Tensor]:
+    """Weights of a network, named as if it had so many resolutions less: the coarsest that are left
+    are the bottleneck. What scales features by the channels that are there is left out."""
+    if not count:
+        return network.state_dict()
+    bottleneck = str(len(network.encoder) - count)
+    found = {}
+    for name, value in network.state_dict().items():
+        part, number, rest = (*name.split(".", 2), "")[:3]
+        if part == "encoder" and number == bottleneck:
+            found[f"bottleneck.{rest}"] = value
+        elif part in ("up", "decoder") and int(number) >= count:
+            found[f"{part}.{int(number) - count}.{rest}"] = value
+        elif part not in ("bottleneck", "up", "decoder", "conditions"):
+            found[name] = value
+    return found
