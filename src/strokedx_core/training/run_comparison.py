@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from strokedx_core.training.run_log import read_metrics
 
 __all__ = ["RunError", "compare_runs"]
 
@@ -85,11 +86,9 @@ def _read(path: Path) -> Any:
 
 
 def _metrics(run: Path) -> list[dict[str, str]]:
-    try:
-        with (run / "metrics.csv").open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
-    except OSError as error:
-        raise RunError(f"{run}: no training run (metrics.csv: {error.strerror})") from error
+    if not (run / "metrics.csv").exists():
+        raise RunError(f"{run}: no training run (metrics.csv is missing)")
+    return read_metrics(run)
 
 
 def _flat(values: Any, name: str = "") -> Iterator[tuple[str, Any]]:
