@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import tomli_w
 
+from strokedx_core.tasks import TASKS
 from strokedx_core.volume import write_atomically
 
 
@@ -22,6 +23,12 @@ def options_of(text: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--weights", help="name of shipped weights, or a file of others")
     parser.add_argument("--card", type=Path, help="card whose results are to be brought up to date")
     return parser
+
+
+def answered_by(card: Path | None, sequences: Iterable[str]) -> bool:
+    """Whether a case of these sequences is one for the lesion weights of a card; where no card is
+    named, every case is."""
+    return card is None or TASKS["lesion"].weights_for(sequences) == card.stem
 
 
 def write_results(card: Path | None, results: Mapping[str, Any]) -> None:

@@ -58,8 +58,6 @@ class Layout(NamedTuple):
 
 
 _LESION = "icpsr38464-lesion-general"
-_NO_DWI = {"start": "lesion", "grids": [{"shape": [48, 64, 48], "spacing": 3.0, "shift": 4}]}
-"""The protocol starts from the weights for a DWI, where there is none."""
 _NFBS = "A{n:08d}/sub-A{n:08d}_ses-NFB3_T1w"
 _ICPSR = "images/sub-{n:08x}/sub-{n:08x}_"
 _SOOP = "sub-{n}/dwi/sub-{n}_"
@@ -84,10 +82,16 @@ LAYOUTS = {
     "arc": Layout(_LESION, "old infarct", 1.0, {
         "T1W": f"{_ARC}T1w", "FLAIR": f"{_ARC}FLAIR",
         "lesion": f"derivatives/lesion_masks/{_ARC}desc-lesion_mask",
-    }, _NO_DWI | {"generator": {"sets": {"T1W+FLAIR": 1.0}}}),
+    }, {
+        "recipe": "lesion", "start": "lesion",
+        "generator": {"sets": {"T1W+FLAIR": 1.0}},
+    }),
     "atlas-r2": Layout(_LESION, "old infarct", 1.0, {
         "T1W": f"{_ATLAS}T1w", "lesion": f"{_ATLAS}label-L_desc-T1lesion_mask",
-    }, _NO_DWI | {"generator": {"sets": {"T1W": 1.0}}}),
+    }, {
+        "recipe": "lesion_t1w", "start": "lesion_t1w",
+        "generator": {"sets": {"T1W": 1.0}},
+    }),
     "isles2022": Layout(_LESION, "infarct", 1.0, {
         "DWI": f"{_ISLES}dwi/{_ISLES_STEM}dwi", "ADC": f"{_ISLES}dwi/{_ISLES_STEM}adc",
         "lesion": f"derivatives/{_ISLES}{_ISLES_STEM}msk",

@@ -2,8 +2,9 @@
 
     python benchmarks/lesion_accuracy.py --data DIR [--weights NAME|FILE] [--card CARD.toml]
 
-DIR holds `stroke_dev/` and `scans_dev/`, laid out as the code below reads them. With --card the
-figures are written into a card's `[results]`: the shipped card got them so.
+DIR holds `stroke_dev/` and `scans_dev/`, laid out as the code below reads them. With --card only
+what those weights are taken for is measured, and written into the card's `[results]`: the shipped
+cards got theirs so.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cards import options_of, write_results
+from cards import answered_by, options_of, write_results
 
 from strokedx_core.evaluation.metrics import dice, volume_ml
 from strokedx_core.inference.clicks import ClickSession
@@ -70,8 +71,8 @@ def lesions_found(found: np.ndarray, wanted: np.ndarray, affine: np.ndarray) -> 
     }
 
 
-def measure(data: Path, weights: str | None) -> dict[str, Any]:
-    """All figures, printed as they come."""
+def measure(data: Path, weights: str | None, card: Path | None) -> dict[str, Any]:
+    """All figures that are a card's, or simply all, printed as they come."""
     isles = data / "stroke_dev" / "isles2022_sub-strokecase0001"
     ads = data / "stroke_dev" / "ads_subject01"
     stem = "sub-strokecase0001_ses-0001"
@@ -87,26 +88,31 @@ def measure(data: Path, weights: str | None) -> dict[str, Any]:
     }
     results: dict[str, Any] = {}
     for name, (volumes, reference) in cases.items():
+        if not answered_by(card, volumes):
+            continue
         figures, _ = stroke(volumes, reference, weights)
         print(name + ": " + ", ".join(f"{k} {v:.3g}" for k, v in figures.items()), flush=True)
         results[name] = {key: round(float(value), 3) for key, value in figures.items()}
     without: dict[str, float] = {}
     for mask_path in sorted((data / "scans_dev").glob("*_brainmask.nii.gz")):
         name = mask_path.name.removesuffix("_brainmask.nii.gz")
-        path = mask_path.with_name(f"{name}.nii.gz")
-        found = segment_lesions({name.rsplit("_", 1)[1]: path}, weights=weights)
+        path, sequence = mask_path.with_name(f"{name}.nii.gz"), name.rsplit("_", 1)[1]
+        if not answered_by(card, [sequence]):
+            continue
+        found = segment_lesions({sequence: path}, weights=weights)
         without[name] = round(found.volume_ml, 2)
         print(f"no stroke, {name}: {found.volume_ml:.2f} ml", flush=True)
-    results["ml marked in scans without a stroke"] = without
-    many = sum(volume >= 0.5 for volume in without.values())
-    print(f"0.5 ml or more in {many} of {len(without)} scans without a stroke")
+    if without:
+        results["ml marked in scans without a stroke"] = without
+        many = sum(volume >= 0.5 for volume in without.values())
+        print(f"0.5 ml or more in {many} of {len(without)} scans without a stroke")
     return results
 
 
 def main() -> None:
     """Measure, print, and write into a card where one is named."""
     options = options_of(__doc__).parse_args()
-    write_results(options.card, measure(options.data, options.weights))
+    write_results(options.card, measure(options.data, options.weights, options.card))
 
 
 if __name__ == "__main__":

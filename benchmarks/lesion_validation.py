@@ -5,8 +5,9 @@
 DIR holds `head_labels/` and `lesion_masks/`. Every image goes the way of a user's scan, from the
 volumes to the mask; only the brain is given. Printed are, by kind, stage and sequences, Dice, F1
 over lesions and the absolute volume error, all means; by size, Dice; on heads without a stroke, the
-share left without a mark; and Dice after each of the first clicks. With --card the figures are
-written into a card's `[results]`: the shipped card got them so.
+share left without a mark; and Dice after each of the first clicks. With --card only what those
+weights are taken for is measured, and written into the card's `[results]`: the shipped cards got
+theirs so.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cards import options_of, write_results
+from cards import answered_by, options_of, write_results
 
 from strokedx_core.evaluation.lesions import LesionScores, compare_lesions
 from strokedx_core.evaluation.metrics import dice
@@ -42,6 +43,14 @@ QUESTIONS: tuple[tuple[str, str, tuple[tuple[str, ...], ...]], ...] = (
     ("none", "general", (("DWI", "ADC"), ("FLAIR",), ("T1W",), ("T2W",), ("SWI",))),
 )
 """Kind of stroke, what is asked for, and of which sequences."""
+
+CURVES = (
+    ("infarct", "acute", "ischemic", ("DWI", "ADC")),
+    ("infarct", "subacute", "ischemic", ("FLAIR",)),
+    ("old infarct", "chronic", "ischemic", ("T1W",)),
+    ("haemorrhage", "acute", "hemorrhagic", ("SWI",)),
+)
+"""What is clicked on: kind of stroke, stage, what is asked for, and sequences."""
 
 
 class Cases:
@@ -97,13 +106,13 @@ def scores_of(
     return compare_lesions(result.mask, truth, result.volume.affine), truth
 
 
-def click_curve(cases: Iterator[StrokeCase], weights: str | None) -> list[float]:
+def click_curve(cases: Iterator[StrokeCase], lesion_type: str, weights: str | None) -> list[float]:
     """Mean Dice before a click and after each of the first, on the largest error each time."""
     curves = []
     for case in cases:
-        truth = case.target[LESION_TYPES.index("ischemic")].numpy() > 0.5
+        truth = case.target[LESION_TYPES.index(lesion_type)].numpy() > 0.5
         session = ClickSession(
-            volumes_of(case), lesion_type="ischemic", brain=case.brain.numpy(), weights=weights
+            volumes_of(case), lesion_type=lesion_type, brain=case.brain.numpy(), weights=weights
         )
         curve = [dice(session.mask, truth)]
         for _ in range(CLICKS):
@@ -114,14 +123,18 @@ def click_curve(cases: Iterator[StrokeCase], weights: str | None) -> list[float]
     return [statistics.mean(values) for values in zip(*curves, strict=True)]
 
 
-def measure(data: Path, weights: str | None, images: int, cache: Path | None) -> dict[str, Any]:
-    """All figures, printed as they come."""
+def measure(
+    data: Path, weights: str | None, images: int, cache: Path | None, card: Path | None
+) -> dict[str, Any]:
+    """All figures that are a card's, or simply all, printed as they come."""
     cases = Cases(data, cache)
     table: dict[str, dict[str, float]] = {}
     sizes: dict[str, list[float]] = {name: [] for name in SIZES}
     specificity: dict[str, float] = {}
     for kind, lesion_type, sets in QUESTIONS:
         for sequences in sets:
+            if not answered_by(card, sequences):
+                continue
             said, every = "+".join(sequences), []
             for stage in STAGES[kind]:
                 scores = []
@@ -145,17 +158,23 @@ def measure(data: Path, weights: str | None, images: int, cache: Path | None) ->
                 print(name + ": " + ", ".join(f"{k} {v:.3f}" for k, v in table[name].items()))
     by_size = {k: round(statistics.mean(v), 3) for k, v in sizes.items() if v}
     print("Dice by size: " + ", ".join(f"{k} {v:.3f}" for k, v in by_size.items()), flush=True)
-    curve = click_curve(cases.draw("infarct", "acute", ("DWI", "ADC"), 2 * images), weights)
-    print("Dice after 0, 1, 2, … clicks: " + ", ".join(f"{value:.3f}" for value in curve))
-    return {
+    curves = {}
+    for kind, stage, lesion_type, sequences in CURVES:
+        if not answered_by(card, sequences):
+            continue
+        drawn = cases.draw(kind, stage, sequences, 2 * images)
+        curve = click_curve(drawn, lesion_type, weights)
+        said = f"Dice by number of clicks, {kind} {stage}, {'+'.join(sequences)}"
+        print(f"{said}: " + ", ".join(f"{value:.3f}" for value in curve), flush=True)
+        curves[said] = {str(number): round(value, 3) for number, value in enumerate(curve)}
+    results = {
         "simulated strokes, held-out heads and shapes": table,
         "Dice by size of the lesion": by_size,
         "share of stroke-free heads without a mark": specificity,
-        "Dice by number of clicks, acute infarcts on DWI+ADC": {
-            str(number): round(value, 3) for number, value in enumerate(curve)
-        },
+        **curves,
         "images of each kind, stage and set": {"number": images},
     }
+    return {title: values for title, values in results.items() if values}
 
 
 def row_of(scores: list[LesionScores]) -> dict[str, float]:
@@ -177,7 +196,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         cache = options.cache or Path(folder)
-        results = measure(options.data, options.weights, options.images, cache)
+        results = measure(options.data, options.weights, options.images, cache, options.card)
     write_results(options.card, results)
 
 
