@@ -31,7 +31,8 @@ class Task:
     default_weights : str
         Name of the weights used when none are named.
     special_weights : tuple of (str, str)
-        Sequence, and the weights that are better than the default ones where it is there.
+        Sequence, and the weights that are better than the default ones where it is there; the
+        first sequence that is there decides.
     closer_weights : str
         Name of the weights that look more closely at a part after the default ones; "" for none.
     """
@@ -67,7 +68,13 @@ TASKS: dict[str, Task] = {
             modalities=MODALITIES,
             writes=("lesion mask", "probability"),
             default_weights="lesion",
-            special_weights=(("DWI", "lesion_diffusion"),),
+            special_weights=(
+                ("DWI", "lesion_diffusion"),
+                ("SWI", "lesion_swi"),
+                # Those for a T1W have seen no FLAIR beside it.
+                ("FLAIR", "lesion"),
+                ("T1W", "lesion_t1w"),
+            ),
         ),
         Task(
             name="anatomy",
