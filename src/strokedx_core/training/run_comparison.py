@@ -86,9 +86,11 @@ def _read(path: Path) -> Any:
 
 
 def _metrics(run: Path) -> list[dict[str, str]]:
-    if not (run / "metrics.csv").exists():
-        raise RunError(f"{run}: no training run (metrics.csv is missing)")
-    return read_metrics(run)
+    try:
+        (run / "metrics.csv").stat()
+        return read_metrics(run)
+    except OSError as error:
+        raise RunError(f"{run}: no training run (metrics.csv: {error.strerror})") from error
 
 
 def _flat(values: Any, name: str = "") -> Iterator[tuple[str, Any]]:
