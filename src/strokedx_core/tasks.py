@@ -70,9 +70,9 @@ TASKS: dict[str, Task] = {
             default_weights="lesion",
             special_weights=(
                 ("DWI", "lesion_diffusion"),
-                ("SWI", "lesion_swi"),
-                # Those for a T1W have seen no FLAIR beside it.
+                # Those below have seen no FLAIR beside a T1W, and mark no infarct beside an SWI.
                 ("FLAIR", "lesion"),
+                ("SWI", "lesion_swi"),
                 ("T1W", "lesion_t1w"),
             ),
         ),
