@@ -25,10 +25,10 @@ def options_of(text: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def answered_by(card: Path | None, sequences: Iterable[str]) -> bool:
-    """Whether a case of these sequences is one for the lesion weights of a card; where no card is
-    named, every case is."""
-    return card is None or TASKS["lesion"].weights_for(sequences) == card.stem
+def answered_by(card: Path | None, sequences: Iterable[str], lesion_type: str = "general") -> bool:
+    """Whether such lesions on these sequences are for the lesion weights of a card; where no card
+    is named, all are."""
+    return card is None or TASKS["lesion"].weights_for(sequences, lesion_type) == card.stem
 
 
 def write_results(card: Path | None, results: Mapping[str, Any]) -> None:

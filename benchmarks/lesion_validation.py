@@ -133,7 +133,7 @@ def measure(
     specificity: dict[str, float] = {}
     for kind, lesion_type, sets in QUESTIONS:
         for sequences in sets:
-            if not answered_by(card, sequences):
+            if not answered_by(card, sequences, lesion_type):
                 continue
             said, every = "+".join(sequences), []
             for stage in STAGES[kind]:
@@ -160,7 +160,7 @@ def measure(
     print("Dice by size: " + ", ".join(f"{k} {v:.3f}" for k, v in by_size.items()), flush=True)
     curves = {}
     for kind, stage, lesion_type, sequences in CURVES:
-        if not answered_by(card, sequences):
+        if not answered_by(card, sequences, lesion_type):
             continue
         drawn = cases.draw(kind, stage, sequences, 2 * images)
         curve = click_curve(drawn, lesion_type, weights)

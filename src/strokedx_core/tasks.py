@@ -4,14 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
-__all__ = ["LESION_TYPES", "MODALITIES", "TASKS", "Task"]
+__all__ = ["LESION_TYPES", "MODALITIES", "TASKS", "SpecialWeights", "Task"]
 
 MODALITIES = ("T1W", "T2W", "FLAIR", "DWI", "B0", "ADC", "SWI")
 """Names of MR sequences; SWI stands for T2*-weighted gradient echo too."""
 
 LESION_TYPES = ("general", "ischemic", "hemorrhagic")
 """What a lesion mask may mark: any stroke lesion, infarcts, or blood."""
+
+
+class SpecialWeights(NamedTuple):
+    """Weights that are better than a task's default ones, and where.
+
+    Attributes
+    ----------
+    modality : str
+        Sequence that has to be there.
+    name : str
+        Of the weights.
+    lesion_type : str, optional
+        What has to be asked for; anything where it is None.
+    """
+
+    modality: str
+    name: str
+    lesion_type: str | None = None
 
 
 @dataclass(frozen=True)
@@ -30,9 +49,8 @@ class Task:
         What it writes, in words.
     default_weights : str
         Name of the weights used when none are named.
-    special_weights : tuple of (str, str)
-        Sequence, and the weights that are better than the default ones where it is there; the
-        first sequence that is there decides.
+    special_weights : tuple of SpecialWeights
+        The first whose conditions hold are used in place of the default ones.
     closer_weights : str
         Name of the weights that look more closely at a part after the default ones; "" for none.
     """
@@ -42,14 +60,17 @@ class Task:
     modalities: tuple[str, ...]
     writes: tuple[str, ...]
     default_weights: str
-    special_weights: tuple[tuple[str, str], ...] = ()
+    special_weights: tuple[SpecialWeights, ...] = ()
     closer_weights: str = ""
 
-    def weights_for(self, modalities: Iterable[str]) -> str:
-        """Name of the weights used when none are named, for a case of these sequences."""
+    def weights_for(self, modalities: Iterable[str], lesion_type: str = LESION_TYPES[0]) -> str:
+        """Name of the weights used when none are named, for a case of these sequences and what is
+        asked for."""
         there = set(modalities)
-        special = (name for modality, name in self.special_weights if modality in there)
-        return next(special, self.default_weights)
+        for special in self.special_weights:
+            if special.modality in there and special.lesion_type in (None, lesion_type):
+                return special.name
+        return self.default_weights
 
 
 TASKS: dict[str, Task] = {
@@ -69,11 +90,13 @@ TASKS: dict[str, Task] = {
             writes=("lesion mask", "probability"),
             default_weights="lesion",
             special_weights=(
-                ("DWI", "lesion_diffusion"),
+                # What marks infarcts on a DWI or a FLAIR marks little blood.
+                SpecialWeights("SWI", "lesion_swi", "hemorrhagic"),
+                SpecialWeights("DWI", "lesion_diffusion"),
                 # Those below have seen no FLAIR beside a T1W, and mark no infarct beside an SWI.
-                ("FLAIR", "lesion"),
-                ("SWI", "lesion_swi"),
-                ("T1W", "lesion_t1w"),
+                SpecialWeights("FLAIR", "lesion"),
+                SpecialWeights("SWI", "lesion_swi"),
+                SpecialWeights("T1W", "lesion_t1w"),
             ),
         ),
         Task(

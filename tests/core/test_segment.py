@@ -19,7 +19,7 @@ from strokedx_core.evaluation.metrics import dice
 from strokedx_core.inference import automatic, prediction
 from strokedx_core.inference.devices import DeviceError
 from strokedx_core.inference.lesion_case import place_on_grid
-from strokedx_core.inference.lesions import SMALLEST_ML, drop_small
+from strokedx_core.inference.lesions import SMALLEST_ML, drop_small, mask_of
 from strokedx_core.inference.prediction import Progress
 from strokedx_core.inference.segment import (
     Click,
@@ -227,6 +227,18 @@ class TestLesions:
         spared = drop_small(mask, voxel_ml, [(15, 15, 15), (0, 0, 0)])
         assert np.array_equal(spared, mask)
         assert not drop_small(np.zeros((3, 3, 3), bool), 1.0).any()
+
+    def test_pieces_that_are_nowhere_sure_are_left_out_unless_they_are_clicked(self) -> None:
+        probability = np.zeros((20, 20, 20), np.float32)
+        probability[2:5, 2:5, 2:5] = probability[12:16, 12:16, 12:16] = 0.6
+        probability[3, 3, 3] = 0.95
+        mask = mask_of(probability, 0.5, 1.0)
+        assert mask[2:5, 2:5, 2:5].all()
+        assert mask.sum() == 27
+        assert np.array_equal(mask_of(probability, 0.5, 1.0, [(12, 12, 12)]), probability > 0)
+        # A lower threshold asks for less, and never marks less.
+        assert np.array_equal(mask_of(probability, 0.1, 1.0), probability > 0)
+        assert not mask_of(probability, 0.7, 1.0).any()
 
 
 @pytest.mark.usefixtures("rule")

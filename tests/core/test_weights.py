@@ -14,7 +14,7 @@ import torch
 import strokedx_core
 from strokedx_core.captions.neural import load_captioner
 from strokedx_core.nets.unet3d import UNet3D
-from strokedx_core.tasks import TASKS
+from strokedx_core.tasks import LESION_TYPES, TASKS, SpecialWeights
 from strokedx_core.weights import (
     WeightsError,
     available,
@@ -182,17 +182,26 @@ def test_unknown_names_are_answered_with_the_known_ones() -> None:
 def test_each_task_has_its_default_weights() -> None:
     for task in TASKS.values():
         assert task.default_weights in available(task.name)
-        for modality, name in task.special_weights:
-            assert modality in task.modalities
-            assert name in available(task.name)
+        for special in task.special_weights:
+            assert special.modality in task.modalities
+            assert special.name in available(task.name)
+            assert special.lesion_type in (None, *LESION_TYPES)
     assert available("no such task") == []
 
 
 def test_special_weights_are_taken_where_their_sequence_is_there() -> None:
-    task = replace(TASKS["lesion"], special_weights=(("DWI", "of diffusion"), ("SWI", "of blood")))
+    special = (
+        SpecialWeights("SWI", "of blood alone", "hemorrhagic"),
+        SpecialWeights("DWI", "of diffusion"),
+        SpecialWeights("SWI", "of blood"),
+    )
+    task = replace(TASKS["lesion"], special_weights=special)
     assert task.weights_for(["FLAIR"]) == task.default_weights
     assert task.weights_for(["SWI", "T1W"]) == "of blood"
     assert task.weights_for(["SWI", "DWI"]) == "of diffusion"
+    assert task.weights_for(["SWI", "DWI"], "ischemic") == "of diffusion"
+    assert task.weights_for(["SWI", "DWI"], "hemorrhagic") == "of blood alone"
+    assert task.weights_for(["DWI"], "hemorrhagic") == "of diffusion"
 
 
 def test_what_ships_is_small_enough_to_ship() -> None:

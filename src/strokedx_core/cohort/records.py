@@ -106,7 +106,7 @@ def weights_of(exam: Exam, options: Options) -> dict[str, str]:
 
     names = [TASKS["skull-strip"].default_weights]
     if {"lesion", "caption"} & set(options.steps):
-        names.append(TASKS["lesion"].weights_for(exam.images))
+        names.append(TASKS["lesion"].weights_for(exam.images, options.lesion_type))
     if "caption" in options.steps:
         names.append(TASKS["anatomy"].default_weights)
     return {name: read_card(name).sha256 for name in names}

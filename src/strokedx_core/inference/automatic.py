@@ -23,7 +23,7 @@ from strokedx_core.inference.lesions import (
     LesionResult,
     check_click,
     check_threshold,
-    drop_small,
+    mask_of,
 )
 from strokedx_core.inference.plausibility import modality_flags
 from strokedx_core.inference.prediction import Clock, Progress, on_device, within
@@ -93,8 +93,9 @@ def automatic_steps(
     clock.mark("alignment")
 
     task = TASKS["lesion"]
-    name = task.weights_for(sequences) if weights in (None, task.default_weights) else weights
-    assert name is not None
+    name = weights
+    if name is None or name == task.default_weights:
+        name = task.weights_for(sequences, lesion_type)
     inside = brain
 
     def predict(
@@ -112,7 +113,7 @@ def automatic_steps(
     steps = within(on_device(device, predict), _STRIPPED, _STEPS, _STEPS)
     (case, probability), ran_on, notes = yield from steps
     flags += (*notes, *modality_flags(sequences, case))
-    mask = drop_small(probability >= threshold, first.voxel_ml) if start is None else start
+    mask = mask_of(probability, threshold, first.voxel_ml) if start is None else start
     clock.mark("mask")
     result = LesionResult(
         probability=probability,
