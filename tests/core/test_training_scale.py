@@ -10,17 +10,20 @@ import subprocess
 import sys
 import time
 import tomllib
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 import torch
+from torch.optim import AdamW
 from training_run import CONFIG, command, environment
 
 from strokedx_core.nets.unet3d import UNet3D
 from strokedx_core.training.checkpoint import load_checkpoint
 from strokedx_core.training.config import SkullStripConfig
+from strokedx_core.training.optimizers import FilterMuon, make_optimizer
 from strokedx_core.training.segmentation import train
 
 BATCH_FILE = Path(__file__).parents[2] / "docs" / "train.sbatch"
@@ -91,6 +94,41 @@ def test_features_computed_again_change_neither_gradients_nor_statistics() -> No
         assert torch.equal(one, other), name
     assert kept[1] < kept[0] / 2
     assert all(layer.momentum == 0.1 for layer in again.modules() if hasattr(layer, "momentum"))
+
+
+def test_muon_learns_and_goes_on_where_it_was() -> None:
+    config = SkullStripConfig(**tomllib.loads(SHORT), optimizer="muon")
+    image = torch.rand(1, 1, 16, 16, 16, generator=torch.Generator().manual_seed(0))
+    target = (image > 0.5).float()
+
+    def learn(network: UNet3D, optimizer: AdamW | FilterMuon, steps: int) -> list[float]:
+        losses = []
+        for _ in range(steps):
+            for group in optimizer.param_groups:
+                group["lr"] = 0.02 * group.get("share", 1.0)
+            network.zero_grad()
+            loss = torch.nn.functional.binary_cross_entropy_with_logits(network(image), target)
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        return losses
+
+    torch.manual_seed(0)
+    network = UNet3D(1, 1, (4, 8), stem_stride=1)
+    before = {name: value.clone() for name, value in network.named_parameters()}
+    optimizer = make_optimizer(network, config)
+    losses = learn(network, optimizer, 10)
+    assert losses[-1] < 0.9 * losses[0]
+    for name, value in network.named_parameters():
+        assert not torch.equal(value, before[name]), name
+    other = UNet3D(1, 1, (4, 8), stem_stride=1)
+    other.load_state_dict(network.state_dict())
+    again = make_optimizer(other, config)
+    again.load_state_dict(deepcopy(optimizer.state_dict()))
+    assert learn(network, optimizer, 3) == learn(other, again, 3)
+    assert isinstance(
+        make_optimizer(network, config.model_copy(update={"optimizer": "adamw"})), AdamW
+    )
 
 
 def test_the_original_network_takes_a_step() -> None:

@@ -66,9 +66,12 @@ class TrainingConfig(Strict):
         Steps between two checkpoints within an epoch.
     batch : int
         Images a step, over all processes.
+    optimizer : {"adamw", "muon"}
+        "muon" moves the network's filters by Muon, all else by AdamW at a quarter of the learning
+        rate; 4e-3 does with it what 1e-3 does with AdamW, in fewer steps.
     learning_rate, final_learning_rate, warmup, weight_decay, clip
-        AdamW with a linear warm-up of `warmup` steps, then a cosine to `final_learning_rate`.
-        Gradients are clipped to the norm `clip`.
+        Of the optimizer, with a linear warm-up of `warmup` steps, then a cosine to
+        `final_learning_rate`. Gradients are clipped to the norm `clip`.
     ema : float
         Decay of the exponential moving average of the weights, which is what is validated and kept.
     precision : {"auto", "bf16", "float32"}
@@ -109,6 +112,7 @@ class TrainingConfig(Strict):
     steps_per_epoch: int = Field(500, gt=0)
     checkpoint_every: int = Field(250, gt=0)
     batch: int = Field(1, gt=0)
+    optimizer: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = Field(1e-3, gt=0)
     final_learning_rate: float = Field(1e-5, ge=0)
     warmup: int = Field(200, ge=0)

@@ -52,6 +52,7 @@ from strokedx_core.training.export import export_run
 from strokedx_core.training.failures import check_loss, memory_advice
 from strokedx_core.training.feeding import batches, drawn
 from strokedx_core.training.network import autocast, begin, device_of, make_network
+from strokedx_core.training.optimizers import make_optimizer
 from strokedx_core.training.run_log import RunLog
 from strokedx_core.training.steps import follow, learning_rate
 from strokedx_core.training.tasks import FOLDERS, problem_of
@@ -124,9 +125,7 @@ def train(
 
     torch.manual_seed(config.seed)
     model, average = make_network(config, device), make_network(config, device)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), config.learning_rate, weight_decay=config.weight_decay
-    )
+    optimizer = make_optimizer(model, config)
     step, best, losses = 0, -1.0, []
     last, settings = out / "last.pt", settings_text(config)
     if last.exists():
@@ -150,8 +149,8 @@ def train(
         while step < config.steps:
             rate, loss_of_step, waited = learning_rate(config, step), 0.0, 0.0
             for group in optimizer.param_groups:
-                group["lr"] = rate
-            optimizer.zero_grad(set_to_none=True)
+                group["lr"] = rate * group.get("share", 1.0)
+            model.zero_grad(set_to_none=True)
             for part in range(config.accumulate):
                 alone = shared is not None and part < config.accumulate - 1
                 with (
