@@ -72,6 +72,23 @@ class Task:
                 return special.name
         return self.default_weights
 
+    def all_weights_for(
+        self, modalities: Iterable[str], lesion_type: str = LESION_TYPES[0]
+    ) -> tuple[tuple[str, str], ...]:
+        """What is asked of which weights when none are named, the first of which take clicks.
+
+        Returns
+        -------
+        tuple of (lesion type, name)
+            Where all lesions are asked for and other weights mark blood better, those too.
+        """
+        there = tuple(modalities)
+        first = lesion_type, self.weights_for(there, lesion_type)
+        blood = "hemorrhagic", self.weights_for(there, "hemorrhagic")
+        if lesion_type != "general" or blood[1] == first[1]:
+            return (first,)
+        return first, blood
+
 
 TASKS: dict[str, Task] = {
     task.name: task

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from time import process_time
 from typing import Any
@@ -11,12 +12,12 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from lesion_rule import BLOBS, SPACING, ball, scan, use_rule
+from lesion_rule import BLOBS, SPACING, RuleNetwork, ball, scan, use_rule
 from orientations import AXES, turned, turned_back
 
 from strokedx_core.diffusion import adc_from
 from strokedx_core.evaluation.metrics import dice
-from strokedx_core.inference import automatic, prediction
+from strokedx_core.inference import automatic, lesion_case, prediction
 from strokedx_core.inference.devices import DeviceError
 from strokedx_core.inference.lesion_case import place_on_grid
 from strokedx_core.inference.lesions import SMALLEST_ML, drop_small, mask_of
@@ -31,7 +32,7 @@ from strokedx_core.inference.segment import (
 from strokedx_core.inference.skull_strip import SkullStripResult
 from strokedx_core.nets.unet3d import UNet3D
 from strokedx_core.sample import sample_case
-from strokedx_core.tasks import LESION_TYPES, MODALITIES
+from strokedx_core.tasks import LESION_TYPES, MODALITIES, TASKS, SpecialWeights
 from strokedx_core.volume import (
     Flag,
     Volume,
@@ -137,6 +138,39 @@ class TestResult:
         assert np.array_equal(found["general"].mask, found["ischemic"].mask)
         assert not found["hemorrhagic"].mask.any()
         assert found["hemorrhagic"].lesion_type == "hemorrhagic"
+
+    def test_all_lesions_are_those_of_the_weights_for_infarcts_and_of_those_for_blood(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        class OneSequence(RuleNetwork):
+            """Marks what is bright in one sequence, as every type."""
+
+            def __init__(self, modality: str) -> None:
+                super().__init__()
+                self.channel = MODALITIES.index(modality)
+
+            def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+                bright = 8 * (inputs[:, self.channel] - 2.5)
+                return torch.stack([bright] * 3, dim=1)
+
+        special = (SpecialWeights("SWI", "skull_strip", "hemorrhagic"),)
+        monkeypatch.setitem(TASKS, "lesion", replace(TASKS["lesion"], special_weights=special))
+        monkeypatch.setattr(
+            lesion_case,
+            "_lesion_network",
+            lambda weights, _: OneSequence("SWI" if weights == "skull_strip" else "DWI"),
+        )
+        volumes = {}
+        for name, hidden in (("DWI", "right"), ("SWI", "left")):
+            data = scan()
+            data[TRUTH[hidden]] /= 4
+            volumes[name] = volume_from_array(data, SPL)
+        for kind, truth in (
+            ("general", LESION), ("ischemic", TRUTH["left"]), ("hemorrhagic", TRUTH["right"])
+        ):  # fmt: skip
+            assert dice(segment(volumes, lesion_type=kind).mask, truth) > 0.85
+        named = segment(volumes, weights="skull_strip")
+        assert dice(named.mask, TRUTH["right"]) > 0.85
 
     def test_another_threshold_later_is_as_good_as_at_once(self) -> None:
         result = segment({"DWI": head()})

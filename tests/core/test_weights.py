@@ -202,6 +202,11 @@ def test_special_weights_are_taken_where_their_sequence_is_there() -> None:
     assert task.weights_for(["SWI", "DWI"], "ischemic") == "of diffusion"
     assert task.weights_for(["SWI", "DWI"], "hemorrhagic") == "of blood alone"
     assert task.weights_for(["DWI"], "hemorrhagic") == "of diffusion"
+    # All lesions are those of either.
+    both = (("general", "of diffusion"), ("hemorrhagic", "of blood alone"))
+    assert task.all_weights_for(["SWI", "DWI"]) == both
+    assert task.all_weights_for(["SWI", "DWI"], "ischemic") == (("ischemic", "of diffusion"),)
+    assert task.all_weights_for(["DWI"]) == (("general", "of diffusion"),)
 
 
 def test_what_ships_is_small_enough_to_ship() -> None:

@@ -106,7 +106,8 @@ def weights_of(exam: Exam, options: Options) -> dict[str, str]:
 
     names = [TASKS["skull-strip"].default_weights]
     if {"lesion", "caption"} & set(options.steps):
-        names.append(TASKS["lesion"].weights_for(exam.images, options.lesion_type))
+        asked = TASKS["lesion"].all_weights_for(exam.images, options.lesion_type)
+        names += [name for _, name in asked]
     if "caption" in options.steps:
         names.append(TASKS["anatomy"].default_weights)
     return {name: read_card(name).sha256 for name in names}

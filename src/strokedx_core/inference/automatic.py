@@ -93,22 +93,29 @@ def automatic_steps(
     clock.mark("alignment")
 
     task = TASKS["lesion"]
-    name = weights
-    if name is None or name == task.default_weights:
-        name = task.weights_for(sequences, lesion_type)
+    asked: tuple[tuple[str, str | Path], ...]
+    if weights is None or weights == task.default_weights:
+        asked = task.all_weights_for(sequences, lesion_type)
+    else:
+        asked = ((lesion_type, weights),)
     inside = brain
 
     def predict(
         place: torch.device,
     ) -> Generator[Progress, None, tuple[LesionCase, np.ndarray]]:
-        yield Progress(0, 1, "bringing the sequences together")
-        case = place_on_grid(sequences, inside, lesion_type, name, place)
+        cases = []
+        for kind, name in asked:
+            yield Progress(0, 1, "bringing the sequences together")
+            cases.append(place_on_grid(sequences, inside, kind, name, place))
         clock.mark("grids")
         if start is not None:
-            return case, start.astype(np.float32)
-        probability = yield from case.predict()
+            return cases[0], start.astype(np.float32)
+        found = []
+        for number, case in enumerate(cases):
+            part = number * _STEPS, (number + 1) * _STEPS, len(cases) * _STEPS
+            found.append((yield from within(case.predict(), *part)))
         clock.mark("network")
-        return case, probability
+        return cases[0], np.maximum.reduce(found)
 
     steps = within(on_device(device, predict), _STRIPPED, _STEPS, _STEPS)
     (case, probability), ran_on, notes = yield from steps
