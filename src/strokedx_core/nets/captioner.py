@@ -36,9 +36,6 @@ _PIECES = 12
 _RING = 5
 """Voxels across the neighbourhood that counts as around the lesion."""
 
-_SHARES = (0.02, 0.1, 0.5, 0.9, 0.98)
-"""Quantiles of what is seen within a lesion: a little blood in it hardly moves the mean."""
-
 _WAVES_MM = (400.0, 200.0, 100.0, 50.0, 25.0)
 """Lengths of the sine waves that tell where a cell lies."""
 
@@ -100,9 +97,7 @@ class Captioner(nn.Module):
             nn.Linear(seen, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
         )
         self.whole = nn.Sequential(
-            nn.Linear(seen + (3 + len(_SHARES)) * own, 2 * width),
-            nn.GELU(),
-            nn.Linear(2 * width, width),
+            nn.Linear(seen + 3 * own, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
         )
         block: dict[str, Any] = {
             "d_model": width, "nhead": heads, "dim_feedforward": 2 * width, "dropout": 0.0,
@@ -214,12 +209,8 @@ class Captioner(nn.Module):
         around = (_grown(lesion) - lesion).nonzero()
         ring = torch.cat((inside(features[0], around), inside(image, around)), dim=1)
         beside = _means(ring, torch.zeros_like(around[:, 0]), 1)[0][0]
-        if len(own):
-            shares = own.quantile(own.new_tensor(_SHARES), 0)
-            spectrum = torch.cat((own.amax(0), own.amin(0), shares.flatten()))
-        else:
-            spectrum = own.new_zeros((2 + len(_SHARES)) * width)
-        whole = torch.cat((told[0], beside, spectrum))
+        extremes = [own.amax(0), own.amin(0)] if len(own) else [own.new_zeros(width)] * 2
+        whole = torch.cat((told[0], beside, *extremes))
 
         coarse = features[_LEVEL]
         factor = lesion.shape[0] // coarse.shape[1]
