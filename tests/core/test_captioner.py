@@ -329,7 +329,7 @@ def test_what_is_left_unsaid_is_wrong() -> None:
 
 
 def test_the_recipe_is_checked(tmp_path: Path) -> None:
-    assert read_caption_config().start == "lesion"
+    assert read_caption_config().start == "caption"
     path = tmp_path / "c.toml"
     for text, told in (
         ("speed = 1", "speed"),
