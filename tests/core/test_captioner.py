@@ -11,10 +11,12 @@ import torch
 from strokedx_core.anatomy.regions import GROUPS, STRUCTURES
 from strokedx_core.captions.claims import FIELDS, borne_out, claims_of
 from strokedx_core.captions.facts import Finding
+from strokedx_core.captions.neural import _pieces as _pieces_on
 from strokedx_core.captions.neural import check_text, load_captioner
 from strokedx_core.captions.parts import PARTS, mirrored_parts
 from strokedx_core.captions.phrasing import read, say, write
 from strokedx_core.captions.tokens import Tokenizer
+from strokedx_core.inference.brain_grid import BrainGrid
 from strokedx_core.nets.captioner import (
     BEGIN_CASE,
     BEGIN_SLICE,
@@ -177,8 +179,8 @@ def test_a_lesion_falls_to_pieces() -> None:
     pieces = _pieces(lesion)
     assert [int((pieces == n).sum()) for n in (1, 2, 3)] == [64, 9, 0]
     lesion[:] = 0
-    lesion[::2, ::2, ::2] = 1  # more pieces than are looked at
-    assert torch.bincount(_pieces(lesion).flatten()).tolist()[1:] == 12 * [1]
+    lesion[::2, ::2, ::2] = 1
+    assert torch.bincount(_pieces(lesion).flatten()).tolist()[1:] == 512 * [1]
     assert not _pieces(0 * lesion).any()
 
 
@@ -189,7 +191,8 @@ def test_a_lesion_is_described_by_what_lies_in_it() -> None:
     lesion[2:4, 2:4, 2:4] = lesion[8:12, 8:12, 8:12] = 1
     parts = torch.randint(6, (16, 16, 16))
     features = [torch.rand(c, n, n, n) for c, n in ((4, 16), (8, 8), (8, 4), (8, 2))]
-    whole, pieces, there, cells = network._describe(features, image, lesion, parts, 3.0)
+    numbers = _pieces(lesion)
+    whole, pieces, there, cells = network._describe(features, image, lesion, parts, numbers, 3.0)
     assert there.tolist() == [True, True] + 10 * [False]
     in_first = (slice(8, 12),) * 3
     assert torch.allclose(pieces[0, 4:11], image[(slice(None), *in_first)].mean((1, 2, 3)))
@@ -201,8 +204,33 @@ def test_a_lesion_is_described_by_what_lies_in_it() -> None:
     assert cells.shape == (8, 8 + 11 + 2)
     assert torch.allclose(cells[0, 12:19], image[:, 2:4, 2:4, 2:4].mean((1, 2, 3)))
     assert float(cells[7, 19]) == pytest.approx(64 / 512)
-    for part in network._describe(features, image, 0 * lesion, parts, 3.0):
+    for part in network._describe(features, image, 0 * lesion, parts, 0 * numbers, 3.0):
         assert part.isfinite().all()
+    # Those beyond the twelve largest count in the whole alone.
+    numbers[numbers == 2] = 13
+    again = network._describe(features, image, lesion, parts, numbers, 3.0)
+    assert torch.allclose(again[0], whole)
+    assert again[2].tolist() == [True] + 11 * [False]
+
+
+def test_lesions_that_are_small_or_close_stay_lesions_on_a_coarser_grid() -> None:
+    labels = np.zeros((60, 60, 60), np.int32)
+    labels[10:20, 10:20, 10:20] = 1
+    labels[22:32, 10:20, 10:20] = 2  # 2 mm from the first
+    labels[40, 40, 40] = 3  # a 27th of a voxel
+    affine = np.diag([1.0, 1, 1, 1])
+    grid = BrainGrid.around(np.ones(labels.shape, bool), affine, 3.0, 16)
+    lesion = (grid.image((labels > 0).astype(np.float32), affine) >= 0.5).astype(np.float32)
+    before = lesion.copy()
+    pieces = _pieces_on(labels, lesion, grid)
+    assert set(np.unique(pieces)) == {0, 1, 2, 3}
+    assert np.array_equal(pieces > 0, lesion > 0)
+    assert (lesion != before).sum() == (pieces == 3).sum() == 1
+    x, y, z = np.argwhere(pieces == 3)[0]
+    assert np.allclose((grid.affine @ [x, y, z, 1])[:3], 40, atol=1.6)
+    for number, middle in ((1, 14.5), (2, 26.5)):
+        here = np.argwhere(pieces == number) @ grid.affine[:3, :3].T + grid.affine[:3, 3]
+        assert np.allclose(here.mean(0), [middle, 14.5, 14.5], atol=0.8)
 
 
 def test_parts_are_mirrored() -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy import ndimage
 
 from strokedx_core.captions.claims import Claim, borne_out
 from strokedx_core.captions.facts import CaseFindings, Finding
@@ -164,7 +165,10 @@ def write_caption(
     spacing = read_card(weights or TASKS["caption"].default_weights).spacings_mm[-1]
     grid = BrainGrid.around(brain, mask.affine, spacing, loaded.network.encoder.divisor)
     image, _, _ = sequences_on_grid(read_sequences(images), brain, grid, spacing)
-    lesion = _lesion(mask, grid, slice_index)
+    lesion, pieces = _lesion(mask, grid, slice_index), None
+    if slice_index is None:
+        numbers = _pieces(found.labels, lesion, grid)
+        pieces = torch.from_numpy(numbers)[None, None].to(place)
     with torch.inference_mode():
         looked_at = torch.from_numpy(image)
         first = looked_at[int(looked_at.flatten(1).any(1).int().argmax())]
@@ -173,6 +177,7 @@ def write_caption(
             looked_at[None].to(place),
             torch.from_numpy(lesion)[None, None].to(place),
             parts[None, None].to(place),
+            pieces,
             spacing_mm=spacing,
         )
         begin = BEGIN_CASE if slice_index is None else BEGIN_SLICE
@@ -202,6 +207,30 @@ def _lesion(mask: Volume, grid: BrainGrid, slice_index: int | None) -> np.ndarra
     if not placed.any() and data.any():
         placed = (whole >= max(_LEAST * whole.max(), 1e-6)).astype(np.float32)
     return placed
+
+
+def _pieces(labels: np.ndarray, lesion: np.ndarray, grid: BrainGrid) -> np.ndarray:
+    """Which lesion each voxel of the working grid is of: int32. Lesions too small for that grid are
+    put into `lesion`, one voxel each."""
+    voxels = np.argwhere(labels)
+    numbers = labels[tuple(voxels.T)]
+    order = np.argsort(numbers, kind="stable")
+    voxels, numbers = voxels[order], numbers[order]
+    matrix = np.linalg.inv(grid.affine) @ grid.native_affine
+    places = np.rint(voxels @ matrix[:3, :3].T + matrix[:3, 3]).astype(int)
+    places = np.clip(places, 0, np.subtract(grid.shape, 1))
+    pieces = np.zeros(grid.shape, np.int32)
+    # Where several fall into one voxel it is the smallest's, for that has no other.
+    pieces[tuple(places.T)] = numbers
+    kept = np.unique(pieces[lesion > 0])
+    middle = [places[numbers == number] for number in np.setdiff1d(numbers, kept)]
+    for inside in middle:
+        lesion[tuple(inside[len(inside) // 2])] = 1
+    nearest = ndimage.distance_transform_edt(
+        pieces == 0, return_distances=False, return_indices=True
+    )
+    found: np.ndarray = pieces[tuple(nearest)] * (lesion > 0)
+    return found
 
 
 def _axis(mask: Volume) -> int:

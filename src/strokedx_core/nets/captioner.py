@@ -121,7 +121,13 @@ class Captioner(nn.Module):
         return sum(parameter.numel() for parameter in self.parameters())
 
     def look(
-        self, image: Tensor, lesion: Tensor, parts: Tensor, *, spacing_mm: float = 3.0
+        self,
+        image: Tensor,
+        lesion: Tensor,
+        parts: Tensor,
+        pieces: Tensor | None = None,
+        *,
+        spacing_mm: float = 3.0,
     ) -> tuple[Tensor, list[Tensor]]:
         """What there is to write about.
 
@@ -135,6 +141,10 @@ class Captioner(nn.Module):
         parts : Tensor of int, shape (batch, 1, x, y, z)
             In which part of each kind a voxel lies, as one number: that of the first kind, then of
             the second times how many there are of the first, and so on.
+        pieces : Tensor of int, shape (batch, 1, x, y, z), optional
+            Number of the piece of the lesion that a voxel is of, from 1 for the largest; 0
+            elsewhere. Lesions that are apart on a finer grid may touch on this one. Without it,
+            what hangs together is one piece.
         spacing_mm : float
             Voxel size.
 
@@ -150,7 +160,7 @@ class Captioner(nn.Module):
         factor = image.shape[2] // features[_LEVEL].shape[2]
         each = [
             self._describe([level[n] for level in features], image[n], lesion[n, 0], parts[n, 0],
-                           spacing_mm)
+                           _pieces(lesion[n, 0]) if pieces is None else pieces[n, 0], spacing_mm)
             for n in range(len(image))
         ]  # fmt: skip
         whole, pieces, there, cells = (torch.stack(part) for part in zip(*each, strict=True))
@@ -171,6 +181,7 @@ class Captioner(nn.Module):
         image: Tensor,
         lesion: Tensor,
         parts: Tensor,
+        pieces: Tensor,
         spacing_mm: float,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """What there is of one lesion: as a whole, of each piece, whether that is there, and of
@@ -191,8 +202,9 @@ class Captioner(nn.Module):
         waves = _waves(_places(lesion.shape, spacing_mm).to(image)[x, y, z])
         values = [own, own.square(), *kinds, waves]
         values += [inside(level) for level in features[1 : _LEVEL + 1]]
-        pieces = _pieces(lesion)[x, y, z]
-        mean, count = _means(torch.cat(values, dim=1), pieces, 1 + _PIECES)
+        rows = pieces[x, y, z].long()
+        rows = torch.where(rows > _PIECES, 0, rows)
+        mean, count = _means(torch.cat(values, dim=1), rows, 1 + _PIECES)
         # Row 0, those beyond the last piece, gives way to all of them.
         total = count.sum()
         overall = (mean * count[:, None]).sum(0, keepdim=True) / total.clamp_min(1)
@@ -267,11 +279,11 @@ class Captioner(nn.Module):
 
 
 def _pieces(lesion: Tensor) -> Tensor:
-    """The largest pieces of a lesion, (x, y, z): 1 for the largest; 0 elsewhere and beyond."""
+    """The pieces of a lesion, (x, y, z): 1 for the largest, and so on; 0 elsewhere."""
     labels, _ = ndimage.label(lesion.cpu().numpy() > 0, np.ones((3, 3, 3)))
     counts = np.bincount(labels.ravel())[1:]
     numbers = np.zeros(1 + len(counts), np.int64)
-    order = np.argsort(-counts, kind="stable")[:_PIECES]
+    order = np.argsort(-counts, kind="stable")
     numbers[1 + order] = np.arange(1, 1 + len(order))
     return torch.from_numpy(numbers[labels]).to(lesion.device)
 
