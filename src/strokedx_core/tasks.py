@@ -110,10 +110,10 @@ TASKS: dict[str, Task] = {
                 # What marks infarcts on a DWI or a FLAIR marks little blood.
                 SpecialWeights("SWI", "lesion_swi", "hemorrhagic"),
                 SpecialWeights("DWI", "lesion_diffusion"),
-                # Those below have seen no FLAIR beside a T1W, and mark no infarct beside an SWI.
-                SpecialWeights("FLAIR", "lesion"),
+                SpecialWeights("FLAIR", "lesion_flair"),
                 SpecialWeights("SWI", "lesion_swi"),
                 SpecialWeights("T1W", "lesion_t1w"),
+                SpecialWeights("T2W", "lesion_flair"),
             ),
         ),
         Task(
