@@ -83,7 +83,7 @@ LAYOUTS = {
         "T1W": f"{_ARC}T1w", "FLAIR": f"{_ARC}FLAIR",
         "lesion": f"derivatives/lesion_masks/{_ARC}desc-lesion_mask",
     }, {
-        "recipe": "lesion", "start": "lesion",
+        "recipe": "lesion_flair", "start": "lesion_flair",
         "generator": {"sets": {"T1W+FLAIR": 1.0}},
     }),
     "atlas-r2": Layout(_LESION, "old infarct", 1.0, {
