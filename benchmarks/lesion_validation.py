@@ -37,7 +37,7 @@ HELD_OUT = ("seg_19", "seg_20")
 CLICKS = 5
 SIZES = {"under 5 ml": (0.0, 5.0), "5 to 50 ml": (5.0, 50.0), "over 50 ml": (50.0, np.inf)}
 QUESTIONS: tuple[tuple[str, str, tuple[tuple[str, ...], ...]], ...] = (
-    ("infarct", "ischemic", (("DWI", "ADC"), ("DWI", "B0"), ("FLAIR",))),
+    ("infarct", "ischemic", (("DWI", "ADC"), ("DWI", "B0"), ("FLAIR",), ("T2W",))),
     ("old infarct", "ischemic", (("T1W",), ("FLAIR",))),
     ("haemorrhage", "hemorrhagic", (("SWI",), ("DWI", "ADC"))),
     ("none", "general", (("DWI", "ADC"), ("FLAIR",), ("T1W",), ("T2W",), ("SWI",))),

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from strokedx_core.anatomy.regions import GROUPS, STRUCTURES
+from strokedx_core.anatomy.anatomy_map import AnatomyMap
+from strokedx_core.anatomy.regions import GROUPS, STRUCTURES, territory_number
 from strokedx_core.captions.claims import FIELDS, borne_out, claims_of
 from strokedx_core.captions.facts import Finding
 from strokedx_core.captions.neural import _pieces as _pieces_on
 from strokedx_core.captions.neural import check_text, load_captioner
-from strokedx_core.captions.parts import PARTS, mirrored_parts
+from strokedx_core.captions.parts import PARTS, mirrored_parts, parts_on
 from strokedx_core.captions.phrasing import read, say, write
 from strokedx_core.captions.tokens import Tokenizer
 from strokedx_core.inference.brain_grid import BrainGrid
@@ -147,9 +148,10 @@ def test_the_caption_follows_from_image_and_mask() -> None:
     lesion = torch.zeros(2, 1, 16, 16, 16)
     lesion[0, :, :4, :4, :4] = 1
     lesion[1, :, 8:, 8:, 8:] = 1
-    seen, answers = network.look(image, lesion, parts)
+    seen, answers, blood = network.look(image, lesion, parts)
     assert seen.shape == (2, 1 + 12 + 8 + 2, 32)  # whole, pieces, cells, questions
     assert [answer.shape for answer in answers] == [(2, 3), (2, 4)]
+    assert [voxels.shape for voxels in blood] == [(64,), (512,)]
     text = torch.tensor([[BEGIN_CASE, 9, 10, END]])
     logits = network(seen[:1], text)
     assert logits.shape == (1, 4, 300)
@@ -192,7 +194,14 @@ def test_a_lesion_is_described_by_what_lies_in_it() -> None:
     parts = torch.randint(6, (16, 16, 16))
     features = [torch.rand(c, n, n, n) for c, n in ((4, 16), (8, 8), (8, 4), (8, 2))]
     numbers = _pieces(lesion)
-    whole, pieces, there, cells = network._describe(features, image, lesion, parts, numbers, 3.0)
+    whole, pieces, bled, there, cells, blood = network._describe(
+        features, image, lesion, parts, numbers, 3.0
+    )
+    second = numbers[lesion > 0] == 2
+    assert bled.shape == (13, 4)
+    assert torch.allclose(bled[0, 0], blood.sigmoid().mean())
+    assert torch.allclose(bled[2, 0], blood[second].sigmoid().mean())
+    assert torch.allclose(bled[1, 1], (blood[~second] > 0).float().mean())
     assert there.tolist() == [True, True] + 10 * [False]
     in_first = (slice(8, 12),) * 3
     assert torch.allclose(pieces[0, 4:11], image[(slice(None), *in_first)].mean((1, 2, 3)))
@@ -210,7 +219,7 @@ def test_a_lesion_is_described_by_what_lies_in_it() -> None:
     numbers[numbers == 2] = 13
     again = network._describe(features, image, lesion, parts, numbers, 3.0)
     assert torch.allclose(again[0], whole)
-    assert again[2].tolist() == [True] + 11 * [False]
+    assert again[3].tolist() == [True] + 11 * [False]
 
 
 def test_lesions_that_are_small_or_close_stay_lesions_on_a_coarser_grid() -> None:
@@ -241,6 +250,36 @@ def test_parts_are_mirrored() -> None:
     assert torch.equal(other // 2, parts // 2)
 
 
+def test_parts_that_were_told_are_taken_over_on_another_grid() -> None:
+    shape = (8, 8, 8)
+    structure, territory, right = (np.zeros(shape, kind) for kind in (np.uint8, np.uint8, bool))
+    structure[:, 1:7, 1:7] = 1 + STRUCTURES.index("insula")
+    structure[:, 3:5, 1:7] = 1 + STRUCTURES.index("ventricle")
+    right[4:] = structure[4:] > 0
+    for half, at in ((False, slice(0, 4)), (True, slice(4, 8))):
+        territory[at, 1:3, 1:7] = territory_number("MCAI", half)
+        territory[at, 5:7, 1:7] = territory_number("BA", half)
+    affine = np.diag([-2.0, 2, 2, 1])  # the first voxel is the rightmost one
+    anatomy = AnatomyMap(structure, territory, right, affine, np.eye(4), ())
+    finer = np.diag([1.0, 1, 1, 1])
+    finer[:3, 3] = -14.5, -0.5, -0.5
+    parts = parts_on(anatomy, (16, 16, 16), finer)
+
+    def code(group: str, name: str, side: int) -> int:
+        return (list(GROUPS).index(group) * len(STRUCTURES) + STRUCTURES.index(name)) * 2 + side
+
+    assert parts.dtype == torch.uint8
+    assert parts[15, 3, 8] == code("MCA", "insula", 0)
+    assert parts[0, 12, 8] == code("VB", "insula", 1)
+    assert parts[0, 7, 8] == code("MCA", "ventricle", 1)  # of the nearest territory
+    assert parts[0, 8, 8] == code("VB", "ventricle", 1)
+    assert parts[0, 0, 0] == parts[0, 3, 3]  # outside of the brain
+    assert set(parts[8:].flatten().tolist()) == {
+        code("MCA", "insula", 0), code("VB", "insula", 0),
+        code("MCA", "ventricle", 0), code("VB", "ventricle", 0),
+    }  # fmt: skip
+
+
 def made_up(number: int) -> CaptionCase:
     """A bright block, infarct or blood, on the left or the right of a grey brain."""
     rng = np.random.default_rng(number)
@@ -255,7 +294,8 @@ def made_up(number: int) -> CaptionCase:
     slices = {int(z) + 1: claims}
     parts = torch.zeros(16, 16, 16, dtype=torch.uint8)
     parts[8:] = 1  # the right half
-    return CaptionCase((3,), image.half(), lesion, parts, claims, slices)
+    bled = lesion & torch.tensor(blood)
+    return CaptionCase((3,), image.half(), lesion, parts, bled, claims, slices)
 
 
 @pytest.fixture(scope="module")
@@ -312,7 +352,7 @@ def test_a_short_training_learns_to_look(run: Path) -> None:
 
     def accuracy(images: torch.Tensor, lesions: torch.Tensor) -> dict[str, float]:
         with torch.inference_mode():
-            seen, _ = loaded.network.look(images, lesions, parts)
+            seen, *_ = loaded.network.look(images, lesions, parts)
             tokens = loaded.network.caption(seen)
         written = [loaded.tokenizer.decode(row) for row in tokens]
         return field_accuracy(written, [case.claims for case in cases])
@@ -324,6 +364,11 @@ def test_a_short_training_learns_to_look(run: Path) -> None:
     shuffled = accuracy(images.roll(1, 0), lesions.roll(1, 0))
     assert shuffled["side"] < 0.75
     assert shuffled["type"] < 0.75
+    with torch.inference_mode():
+        _, _, blood = loaded.network.look(images, lesions, parts)
+    told = [bool((voxels > 0).float().mean() > 0.5) for voxels in blood]
+    bleeds = [case.claims["type"] == "hemorrhagic" for case in cases]
+    assert np.mean(np.equal(told, bleeds)) > 0.9
     # The type is in the image alone.
     assert accuracy(images.roll(1, 0), lesions)["type"] < 0.8
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem
+from qtpy.QtWidgets import QHeaderView, QTableWidgetItem
 
 from napari_strokedx.caption_sheet import LEVELS
+from napari_strokedx.widgets.row_table import RowTable
 
 if TYPE_CHECKING:
     from napari_strokedx.caption_sheet import CaptionRow
@@ -18,7 +19,7 @@ _COLUMNS = ("About", "Caption")
 _HEIGHT = 220
 
 
-class CaptionTable(QTableWidget):
+class CaptionTable(RowTable):
     """What a caption is about, and its text.
 
     Signals
@@ -33,24 +34,15 @@ class CaptionTable(QTableWidget):
     chosen = Signal(int)
 
     def __init__(self) -> None:
-        super().__init__(0, len(_COLUMNS))
-        self.setAccessibleName("Captions")
-        self.setToolTip("Click a caption to go there; double-click its text to change it.")
-        self.setHorizontalHeaderLabels(_COLUMNS)
+        tip = "Click a caption to go there; double-click its text to change it."
+        super().__init__(_COLUMNS, "Captions", tip)
         header: Any = self.horizontalHeader()
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.ResizeToContents)
         header.setSectionResizeMode(1, QHeaderView.ResizeMode.Stretch)
-        header.setHighlightSections(False)
-        beside: Any = self.verticalHeader()
-        beside.hide()
-        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self.setTabKeyNavigation(False)
         self.setWordWrap(True)
         self.setMinimumHeight(_HEIGHT)
         self.cellChanged.connect(self._on_changed)
         self.currentCellChanged.connect(lambda row, *_: self.chosen.emit(row) if row >= 0 else None)
-        self.hide()
 
     def show_rows(self, rows: tuple[CaptionRow, ...]) -> None:
         """Show these captions and no others; takes no room where there are none."""

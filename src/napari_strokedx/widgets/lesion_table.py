@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QColor
-from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem
+from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidgetItem
+
+from napari_strokedx.widgets.row_table import RowTable
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -23,7 +25,7 @@ _MOST_ROWS = 6
 _KEYS = (Qt.Key.Key_Up, Qt.Key.Key_Down, Qt.Key.Key_Home, Qt.Key.Key_End, Qt.Key.Key_Return)
 
 
-class LesionTable(QTableWidget):
+class LesionTable(RowTable):
     """Number in the colour of its label, volume, side; largest first.
 
     Signals
@@ -35,23 +37,13 @@ class LesionTable(QTableWidget):
     chosen = Signal(object)
 
     def __init__(self) -> None:
-        super().__init__(0, len(_COLUMNS))
+        super().__init__(_COLUMNS, "Lesions", "Click a lesion to go there.")
         self._rows: tuple[Row, ...] = ()
-        self.setAccessibleName("Lesions")
-        self.setToolTip("Click a lesion to go there.")
-        self.setHorizontalHeaderLabels(_COLUMNS)
         header: Any = self.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
         header.setSectionResizeMode(1, QHeaderView.ResizeMode.ResizeToContents)
-        header.setHighlightSections(False)
-        beside: Any = self.verticalHeader()
-        beside.hide()
-        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.setTabKeyNavigation(False)
         self.cellClicked.connect(self._on_row)
-        self.hide()
 
     def show_rows(self, rows: tuple[Row, ...], colour: Callable[[int], Any]) -> None:
         """Show these lesions and no others; takes no room where there are none.

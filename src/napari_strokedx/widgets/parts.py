@@ -132,7 +132,8 @@ class ModelBox(ChoiceBox):
         others = [name for name in available(self.task) if name != default]
         silent = self.blockSignals(True)
         self.clear()
-        self.addItem(f"{default} (ships)", default)
+        by_sequence = bool(TASKS[self.task].special_weights)
+        self.addItem(f"{'chosen by sequence' if by_sequence else default} (ships)", default)
         for name in others:
             self.addItem(name, name)
         self.choose(chosen)

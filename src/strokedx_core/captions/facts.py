@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from strokedx_core.anatomy.anatomy_map import AnatomyMap
 
 __all__ = ["CaseFindings", "Finding", "LesionFindings", "SliceFindings"]
 
@@ -79,9 +82,12 @@ class CaseFindings:
         Of the slices that hold a lesion.
     labels : ndarray of int32
         On the mask's grid, the number of the lesion at each voxel.
+    anatomy : AnatomyMap, optional
+        The parts of the brain that they were measured on, on the mask's grid.
     """
 
     findings: dict[str, Finding]
     lesions: tuple[LesionFindings, ...]
     slices: tuple[SliceFindings, ...]
     labels: np.ndarray
+    anatomy: AnatomyMap | None = None

@@ -103,7 +103,7 @@ def measure_findings(
         SliceFindings(int(index), measure.of_slice(voxels[at == index], labels))
         for index in np.unique(at)
     )
-    return CaseFindings(measure.of_case(voxels, lesions), lesions, slices, labels)
+    return CaseFindings(measure.of_case(voxels, lesions), lesions, slices, labels, anatomy)
 
 
 def _places(

@@ -18,7 +18,7 @@ from scipy import ndimage
 
 from strokedx_core.captions.claims import Claim, borne_out
 from strokedx_core.captions.facts import CaseFindings, Finding
-from strokedx_core.captions.parts import parts_of
+from strokedx_core.captions.parts import parts_of, parts_on
 from strokedx_core.captions.phrasing import read, say
 from strokedx_core.captions.tokens import Tokenizer
 from strokedx_core.inference.brain_grid import BrainGrid
@@ -171,9 +171,12 @@ def write_caption(
         pieces = torch.from_numpy(numbers)[None, None].to(place)
     with torch.inference_mode():
         looked_at = torch.from_numpy(image)
-        first = looked_at[int(looked_at.flatten(1).any(1).int().argmax())]
-        parts = parts_of(first, device=place)
-        seen, _ = loaded.network.look(
+        if found.anatomy is not None and found.anatomy.structure.any():
+            parts = parts_on(found.anatomy, grid.shape, grid.affine)
+        else:
+            first = looked_at[int(looked_at.flatten(1).any(1).int().argmax())]
+            parts = parts_of(first, device=place)
+        seen, *_ = loaded.network.look(
             looked_at[None].to(place),
             torch.from_numpy(lesion)[None, None].to(place),
             parts[None, None].to(place),

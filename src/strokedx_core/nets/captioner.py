@@ -4,7 +4,8 @@ The encoder is that of a U-Net for lesions. What it makes of the image within th
 and within each of its pieces, in which parts of the brain these lie, and what it makes of the image
 cell by cell, is what the transformer looks at while it writes (Vaswani et al., "Attention is all
 you need", NeurIPS 2017; Xu et al., "Show, attend and tell", ICML 2015). Beside the text it answers
-a list of questions; its answers are looked at too.
+a list of questions, and of every voxel of the lesion whether it is blood; these answers are looked
+at too.
 
 Tensors are (batch, channel, x, y, z); texts are (batch, length) token numbers.
 """
@@ -99,6 +100,12 @@ class Captioner(nn.Module):
         self.whole = nn.Sequential(
             nn.Linear(seen + 3 * own, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
         )
+        voxel = 3 * own + sum(widths[1 : _LEVEL + 1])
+        self.blood = nn.Sequential(
+            nn.Linear(voxel, width // 2), nn.GELU(),
+            nn.Linear(width // 2, width // 2), nn.GELU(), nn.Linear(width // 2, 1),
+        )  # fmt: skip
+        self.bled = nn.Linear(4, width)
         block: dict[str, Any] = {
             "d_model": width, "nhead": heads, "dim_feedforward": 2 * width, "dropout": 0.0,
             "batch_first": True, "norm_first": True,
@@ -128,7 +135,7 @@ class Captioner(nn.Module):
         pieces: Tensor | None = None,
         *,
         spacing_mm: float = 3.0,
-    ) -> tuple[Tensor, list[Tensor]]:
+    ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
         """What there is to write about.
 
         Parameters
@@ -153,6 +160,8 @@ class Captioner(nn.Module):
         seen : Tensor, shape (batch, 1 + pieces + cells + questions, width)
         answers : list of Tensor, each of shape (batch, answers)
             Logits, by question.
+        blood : list of Tensor, each of shape (voxels of a lesion,)
+            Logits, in the order of `nonzero`, whether a voxel of the lesion is blood.
         """
         nothing = torch.zeros_like(lesion)
         channels = torch.cat((image, nothing, nothing, lesion), dim=1)
@@ -163,17 +172,19 @@ class Captioner(nn.Module):
                            _pieces(lesion[n, 0]) if pieces is None else pieces[n, 0], spacing_mm)
             for n in range(len(image))
         ]  # fmt: skip
-        whole, pieces, there, cells = (torch.stack(part) for part in zip(*each, strict=True))
+        *stacked, blood = zip(*each, strict=True)
+        whole, pieces, bled, there, cells = (torch.stack(part) for part in stacked)
         places = _places(features[_LEVEL].shape[2:], factor * spacing_mm).to(image)
         tokens = self.cell(cells) + self.place(_waves(places.flatten(0, 2)))
-        tokens = torch.cat((self.whole(whole)[:, None], self.piece(pieces), tokens), dim=1)
+        lesions = torch.cat((self.whole(whole)[:, None], self.piece(pieces)), dim=1)
+        tokens = torch.cat((lesions + self.bled(bled), tokens), dim=1)
         absent = F.pad(~there, (1, tokens.shape[1] - _PIECES - 1))
         mixed = self.mix(tokens, src_key_padding_mask=absent)
         mixed = mixed.masked_fill(absent[..., None], 0)
         answers = list(self.judge(mixed[:, 0]).split(self.config["questions"], dim=1))
         sure = torch.cat([answer.softmax(1) for answer in answers], dim=1)
         told = self.judged(sure).unflatten(1, (len(answers), -1))
-        return torch.cat((mixed, told), dim=1), answers
+        return torch.cat((mixed, told), dim=1), answers, list(blood)
 
     def _describe(
         self,
@@ -183,9 +194,9 @@ class Captioner(nn.Module):
         parts: Tensor,
         pieces: Tensor,
         spacing_mm: float,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """What there is of one lesion: as a whole, of each piece, whether that is there, and of
-        each cell."""
+    ) -> tuple[Tensor, ...]:
+        """What there is of one lesion: as a whole, of each piece, how much of all and of each is
+        blood, whether the piece is there; of each cell; and of each voxel whether it is blood."""
         at = lesion.nonzero()
 
         def inside(values: Tensor, where: Tensor = at) -> Tensor:
@@ -200,15 +211,11 @@ class Captioner(nn.Module):
             number = number // count
         x, y, z = at.unbind(1)
         waves = _waves(_places(lesion.shape, spacing_mm).to(image)[x, y, z])
-        values = [own, own.square(), *kinds, waves]
-        values += [inside(level) for level in features[1 : _LEVEL + 1]]
+        levels = [inside(level) for level in features[1 : _LEVEL + 1]]
         rows = pieces[x, y, z].long()
         rows = torch.where(rows > _PIECES, 0, rows)
-        mean, count = _means(torch.cat(values, dim=1), rows, 1 + _PIECES)
-        # Row 0, those beyond the last piece, gives way to all of them.
-        total = count.sum()
-        overall = (mean * count[:, None]).sum(0, keepdim=True) / total.clamp_min(1)
-        mean, count = torch.cat((overall, mean[1:])), torch.cat((total[None], count[1:]))
+        values = torch.cat([own, own.square(), *kinds, waves, *levels], dim=1)
+        mean, count = _all_and_each(values, rows)
         width, kinds_width = own.shape[1], sum(self.config["parts"])
         middle, square, where, rest = mean.split(
             [width, width, kinds_width, mean.shape[1] - 2 * width - kinds_width], dim=1
@@ -221,6 +228,11 @@ class Captioner(nn.Module):
         around = (_grown(lesion) - lesion).nonzero()
         ring = torch.cat((inside(features[0], around), inside(image, around)), dim=1)
         beside = _means(ring, torch.zeros_like(around[:, 0]), 1)[0][0]
+        voxels = torch.cat((own, own - beside, own - middle[0], *levels), dim=1)
+        blood = self.blood(voxels)[:, 0]
+        sure = torch.stack((blood.sigmoid(), (blood > 0).to(blood)), dim=1)
+        bled, _ = _all_and_each(sure, rows)
+        bled = torch.cat((bled, (bled + 1e-2).log()), dim=1)
         extremes = [own.amax(0), own.amin(0)] if len(own) else [own.new_zeros(width)] * 2
         whole = torch.cat((told[0], beside, *extremes))
 
@@ -231,7 +243,7 @@ class Captioner(nn.Module):
         held, share = _means(own, (x * height + y) * depth + z, coarse[0].numel())
         share = share[:, None] / factor**3
         cells = torch.cat((coarse.flatten(1).T, held, share, (share + 1e-3).log()), dim=1)
-        return whole, told[1:], count[1:] > 0, cells
+        return whole, told[1:], bled, count[1:] > 0, cells, blood
 
     def forward(self, seen: Tensor, text: Tensor) -> Tensor:
         """Logits of the token that follows each token.
@@ -294,6 +306,15 @@ def _means(values: Tensor, rows: Tensor, count: int) -> tuple[Tensor, Tensor]:
     sums = values.new_zeros(count, values.shape[1]).index_add(0, rows, values)
     counts = torch.bincount(rows, minlength=count).to(values)
     return sums / counts[:, None].clamp_min(1), counts
+
+
+def _all_and_each(values: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean of the values, (n, width), of all, then of those of each piece; and how many they are.
+    Row 0 are those beyond the last piece."""
+    mean, count = _means(values, rows, 1 + _PIECES)
+    total = count.sum()
+    overall = (mean * count[:, None]).sum(0, keepdim=True) / total.clamp_min(1)
+    return torch.cat((overall, mean[1:])), torch.cat((total[None], count[1:]))
 
 
 def _grown(lesion: Tensor) -> Tensor:

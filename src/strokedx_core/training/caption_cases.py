@@ -45,7 +45,7 @@ FOLDERS = ("head-labels", "lesion-masks", "atlas")
 _CHUNK = 100
 """Generated cases that are kept in one file."""
 
-_FORMAT = 3
+_FORMAT = 4
 """Raised whenever generated cases come out differently than before."""
 
 
@@ -62,6 +62,8 @@ class CaptionCase:
     lesion : Tensor of bool, shape (x, y, z)
     parts : Tensor of uint8, shape (x, y, z)
         As `captions.parts.parts_of` tells them.
+    blood : Tensor of bool, shape (x, y, z)
+        The part of the lesion that is blood; not known of a case with a text.
     claims : dict of str to str
         Of the whole case; empty where there is a text.
     slices : dict of int to dict
@@ -74,6 +76,7 @@ class CaptionCase:
     image: Tensor
     lesion: Tensor
     parts: Tensor
+    blood: Tensor
     claims: dict[str, str] = field(default_factory=dict)
     slices: dict[int, dict[str, str]] = field(default_factory=dict)
     text: str = ""
@@ -182,21 +185,22 @@ def _seen(case: StrokeCase, said: Described) -> CaptionCase:
     there = tuple(sorted(MODALITIES.index(name) for name in case.sequences))
     image = said.image[list(there)]
     return CaptionCase(
-        there, image.half(), said.lesion, parts_of(image[0]), said.claims, said.slices
-    )
+        there, image.half(), said.lesion, parts_of(image[0]), torch.from_numpy(said.blood),
+        said.claims, said.slices,
+    )  # fmt: skip
 
 
 def _plain(case: CaptionCase) -> dict[str, Any]:
     return {
         "there": list(case.there), "image": case.image, "lesion": case.lesion,
-        "parts": case.parts, "said": json.dumps([case.claims, case.slices]),
+        "parts": case.parts, "blood": case.blood, "said": json.dumps([case.claims, case.slices]),
     }  # fmt: skip
 
 
 def _case(values: Mapping[str, Any]) -> CaptionCase:
     claims, slices = json.loads(values["said"])
     by_number = {int(number): said for number, said in slices.items()}
-    seen = values["image"], values["lesion"], values["parts"]
+    seen = values["image"], values["lesion"], values["parts"], values["blood"]
     return CaptionCase(tuple(values["there"]), *seen, claims, by_number)
 
 
@@ -287,8 +291,6 @@ def _read(case: CaseFiles, spacing: float, multiple: int) -> CaptionCase:
     names = tuple(name for name in MODALITIES if name in case.images)
     _, image, lesion, _ = place_lesion(Item(case, names), spacing, multiple)
     there = tuple(MODALITIES.index(name) for name in names)
-    looked_at = torch.from_numpy(image[list(there)])
-    return CaptionCase(
-        there, looked_at.half(), torch.from_numpy(lesion), parts_of(looked_at[0]),
-        text=case.text or "",
-    )  # fmt: skip
+    looked_at, marked = torch.from_numpy(image[list(there)]), torch.from_numpy(lesion)
+    parts, blood = parts_of(looked_at[0]), torch.zeros_like(marked)
+    return CaptionCase(there, looked_at.half(), marked, parts, blood, text=case.text or "")

@@ -57,6 +57,7 @@ class Example(NamedTuple):
     begin: int
     texts: list[str]
     answers: list[int] | None
+    blood: Tensor | None
 
 
 def train_captioner(
@@ -238,26 +239,29 @@ def _examples(config: CaptionConfig, cases: Sequence[CaptionCase], step: int) ->
 
 
 def _example(config: CaptionConfig, case: CaptionCase, rng: np.random.Generator) -> Example:
-    image, lesion, parts = case.whole(), case.lesion.float()[None], case.parts[None]
+    image, lesion, parts = case.seen()
     gain, gamma = (
         torch.from_numpy(rng.uniform(-0.15, 0.15, (len(image), 1, 1, 1))).float().exp()
         for _ in range(2)
     )
     image = image.clamp_min(0).pow(gamma) * gain
     if case.text:
-        return Example(image, lesion, parts, BEGIN_CASE, [case.text], None)
-    claims, begin = case.claims, BEGIN_CASE
+        return Example(image, lesion, parts, BEGIN_CASE, [case.text], None, None)
+    claims, begin, blood = case.claims, BEGIN_CASE, case.blood[None]
     if case.slices and rng.random() < config.slices:
         number = int(rng.choice(list(case.slices)))
         claims, begin = case.slices[number], BEGIN_SLICE
         lesion = on_slice(lesion, number)
     if rng.random() < 0.5:
-        image, lesion, parts = (part.flip(1) for part in (image, lesion, mirrored_parts(parts)))
+        mirror = image, lesion, mirrored_parts(parts), blood
+        image, lesion, parts, blood = (part.flip(1) for part in mirror)
         claims = mirrored(claims)
     moved = tuple(int(n) for n in rng.integers(-2, 3, size=3))
-    image, lesion, parts = (torch.roll(part, moved, (1, 2, 3)) for part in (image, lesion, parts))
+    image, lesion, parts, blood = (
+        torch.roll(part, moved, (1, 2, 3)) for part in (image, lesion, parts, blood)
+    )
     texts = [write(claims, rng) for _ in range(config.phrasings)]
-    return Example(image, lesion, parts, begin, texts, answers_of(claims))
+    return Example(image, lesion, parts, begin, texts, answers_of(claims), blood)
 
 
 def answers_of(claims: Mapping[str, str]) -> list[int]:
@@ -284,12 +288,13 @@ def mirrored(claims: Mapping[str, str]) -> dict[str, str]:
 def _loss(
     model: Captioner, examples: Sequence[Example], tokenizer: Tokenizer, device: torch.device
 ) -> Tensor:
-    """Mean cross-entropy of the tokens that follow, and of the answers where there are some."""
+    """Mean cross-entropy of the tokens that follow, and, where they are known, of the answers and
+    of which voxels are blood, every lesion alike."""
     shapes = {example.lesion.shape for example in examples}
-    tokens, answers = [], []
+    tokens, answers, blood = [], [], []
     for shape in sorted(shapes):
         alike = [example for example in examples if example.lesion.shape == shape]
-        seen, answered = model.look(
+        seen, answered, bled = model.look(
             *(torch.stack(part).to(device) for part in list(zip(*alike, strict=True))[:3])
         )
         rows = [
@@ -310,8 +315,23 @@ def _loss(
                 F.cross_entropy(given, column, reduction="none")
                 for given, column in zip(answered, columns, strict=True)
             ]
+        for example, given in zip(alike, bled, strict=True):
+            if example.blood is not None and len(given):
+                blood.append(_balanced(given, example.blood[example.lesion > 0]))
     loss = torch.cat(tokens).mean()
-    return loss + torch.cat(answers).mean() if answers else loss
+    if answers:
+        loss = loss + torch.cat(answers).mean()
+    if blood:
+        loss = loss + torch.stack(blood).mean()
+    return loss
+
+
+def _balanced(logits: Tensor, target: Tensor) -> Tensor:
+    """Mean cross-entropy of what is marked and of what is not, alike where there are both: little
+    blood in a large infarct would hardly count otherwise."""
+    entropy = F.binary_cross_entropy_with_logits(logits, target.to(logits), reduction="none")
+    parts = [entropy[part].mean() for part in (target, ~target) if part.any()]
+    return torch.stack(parts).mean()
 
 
 def _validate(
@@ -327,7 +347,7 @@ def _validate(
             these = numbers[first : first + _AT_ONCE]
             seen = zip(*(cases[n].seen() for n in these), strict=True)
             with torch.no_grad():
-                looked_at, _ = model.look(*(torch.stack(part).to(device) for part in seen))
+                looked_at, *_ = model.look(*(torch.stack(part).to(device) for part in seen))
                 tokens = model.caption(looked_at)
             for n, row in zip(these, tokens, strict=True):
                 written[n] = tokenizer.decode(row)
