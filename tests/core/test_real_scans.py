@@ -9,7 +9,10 @@ import pytest
 from scipy import ndimage
 
 from strokedx_core.evaluation.metrics import dice
+from strokedx_core.inference.clicks import Click, ClickSession
+from strokedx_core.inference.segment import segment_lesions
 from strokedx_core.inference.skull_strip import skull_strip
+from strokedx_core.synthesis.clicks import simulate_clicks
 from strokedx_core.volume import read_mask, read_volume
 
 # Dice of deepbet 1.0.2 against the same references.
@@ -69,3 +72,31 @@ def test_stripped_scan_comes_back_whole(name: str, data_dir: Path) -> None:
     assert _is_solid(mask)
     assert mask.sum() == pytest.approx(kept.sum(), rel=0.10)
     assert (mask & kept).sum() / kept.sum() > 0.97
+
+
+def test_a_large_infarct_beneath_the_skull(data_dir: Path) -> None:
+    folder = data_dir / "stroke_dev" / "ads_subject01"
+    volumes = {name: folder / f"Subject01_{name}.nii.gz" for name in ("DWI", "b0")}
+    volumes = {name.upper(): path for name, path in volumes.items()}
+    reference = read_mask(folder / "lesion_mask_dagmnet_output.nii.gz")
+    result = segment_lesions(volumes, lesion_type="ischemic")
+    wanted = reference.data != 0
+    assert dice(result.mask, wanted) >= 0.75
+    assert np.count_nonzero(result.mask & ~wanted) * result.volume.voxel_ml < 5
+
+
+def test_small_infarcts_and_clicks_on_them(data_dir: Path) -> None:
+    folder = data_dir / "stroke_dev" / "isles2022_sub-strokecase0001"
+    stem = "sub-strokecase0001_ses-0001"
+    volumes = {name: folder / f"{stem}_{name.lower()}.nii.gz" for name in ("DWI", "ADC")}
+    wanted = read_mask(folder / f"{stem}_msk.nii.gz").data != 0
+    session = ClickSession(volumes, lesion_type="ischemic")
+    pieces, count = ndimage.label(session.mask, np.ones((3, 3, 3)))
+    false = count - len(set(np.unique(pieces[wanted])) - {0})
+    assert count > 5
+    assert false <= 1
+    before = dice(session.mask, wanted)
+    for _ in range(5):
+        ((index, positive),) = simulate_clicks(session.mask, wanted, 1)
+        session.click(Click(index, positive))
+    assert dice(session.mask, wanted) > before
