@@ -273,6 +273,8 @@ class TestLesions:
         # A lower threshold asks for less, and never marks less.
         assert np.array_equal(mask_of(probability, 0.1, 1.0), probability > 0)
         assert not mask_of(probability, 0.7, 1.0).any()
+        # Weights may say that a piece need not be sure at all.
+        assert np.array_equal(mask_of(probability, 0.5, 1.0, sure_odds=1.0), probability > 0)
 
 
 @pytest.mark.usefixtures("rule")

@@ -102,25 +102,27 @@ def automatic_steps(
 
     def predict(
         place: torch.device,
-    ) -> Generator[Progress, None, tuple[LesionCase, np.ndarray]]:
+    ) -> Generator[Progress, None, tuple[LesionCase, np.ndarray, float]]:
         cases = []
         for kind, name in asked:
             yield Progress(0, 1, "bringing the sequences together")
             cases.append(place_on_grid(sequences, inside, kind, name, place))
         clock.mark("grids")
         if start is not None:
-            return cases[0], start.astype(np.float32)
+            return cases[0], start.astype(np.float32), cases[0].sure_odds
         found = []
         for number, case in enumerate(cases):
             part = number * _STEPS, (number + 1) * _STEPS, len(cases) * _STEPS
             found.append((yield from within(case.predict(), *part)))
         clock.mark("network")
-        return cases[0], np.maximum.reduce(found)
+        return cases[0], np.maximum.reduce(found), max(case.sure_odds for case in cases)
 
     steps = within(on_device(device, predict), _STRIPPED, _STEPS, _STEPS)
-    (case, probability), ran_on, notes = yield from steps
+    (case, probability, sure_odds), ran_on, notes = yield from steps
     flags += (*notes, *modality_flags(sequences, case))
-    mask = mask_of(probability, threshold, first.voxel_ml) if start is None else start
+    mask = start
+    if mask is None:
+        mask = mask_of(probability, threshold, first.voxel_ml, sure_odds=sure_odds)
     clock.mark("mask")
     result = LesionResult(
         probability=probability,
@@ -133,6 +135,7 @@ def automatic_steps(
         volume_ml=float(np.count_nonzero(mask)) * first.voxel_ml,
         threshold=threshold,
         seconds=clock.seconds,
+        sure_odds=sure_odds,
     )
     return case, result
 

@@ -12,6 +12,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from strokedx_core.inference.brain_grid import Box, BrainGrid
+from strokedx_core.inference.lesions import SURE_ODDS
 from strokedx_core.inference.prediction import (
     Progress,
     loaded_network,
@@ -111,6 +112,8 @@ class LesionCase:
         Output of the network for the lesion type.
     levels : mapping of str to float
         Median of the brain by modality, before normalising.
+    sure_odds : float
+        What the weights' card asks of a piece, as in `lesions.mask_of`.
     """
 
     volume: Volume
@@ -121,6 +124,7 @@ class LesionCase:
     network: UNet3D
     channel: int
     levels: Mapping[str, float]
+    sure_odds: float = SURE_ODDS
 
     def predict(self) -> Generator[Progress, None, np.ndarray]:
         """Probability of the whole case without clicks: float32, native, 0 away from the brain."""
@@ -207,14 +211,16 @@ def place_on_grid(
     """
     network = _lesion_network(weights, device)
     first = next(iter(case.values()))
-    spacing = read_card(weights).spacings_mm[-1]
+    card = read_card(weights)
+    spacing = card.spacings_mm[-1]
     grid = BrainGrid.around(brain, first.affine, spacing, network.divisor)
     image, inside, levels = sequences_on_grid(case, brain, grid, spacing)
     kept = torch.from_numpy(_grown(inside, KEPT_MM / spacing)).to(device)
     channel = LESION_TYPES.index(lesion_type)
     return LesionCase(
-        first, brain, grid, torch.from_numpy(image).to(device), kept, network, channel, levels
-    )
+        first, brain, grid, torch.from_numpy(image).to(device), kept, network, channel, levels,
+        card.text["input"].get("sure_odds", SURE_ODDS),
+    )  # fmt: skip
 
 
 def sequences_on_grid(

@@ -11,6 +11,7 @@ import torch
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from strokedx_core.anatomy.regions import CHANNELS
+from strokedx_core.inference.lesions import SURE_ODDS
 from strokedx_core.nets.unet3d import UNet3D
 from strokedx_core.synthesis.contrasts import CONTRASTS
 from strokedx_core.synthesis.head import HeadRecipe
@@ -233,6 +234,8 @@ class LesionConfig(TrainingConfig):
         many false ones cost as much as missing a lesion.
     missed_weight : float
         Weight of the cross-entropy of a lesion's own voxels, small pieces as much as large parts.
+    sure_odds : float
+        What the weights ask of a piece in use, as in `inference.lesions.mask_of`; for the card.
     validation_sets : tuple of tuple of str
         Sequences that are validated together.
     validation_shapes : str
@@ -247,6 +250,7 @@ class LesionConfig(TrainingConfig):
     absent_weight: float = Field(0.3, ge=0)
     entropy_volume: float = Field(2000.0, gt=0)
     missed_weight: float = Field(0.0, ge=0)
+    sure_odds: float = Field(SURE_ODDS, ge=1)
     validation_sets: tuple[tuple[str, ...], ...] = Field(
         (("DWI", "ADC"), ("DWI", "B0"), ("FLAIR",), ("T1W",), ("T2W", "FLAIR", "SWI")),
         min_length=1,

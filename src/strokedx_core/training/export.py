@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from strokedx_core import __version__
+from strokedx_core.inference.lesions import SURE_ODDS
 from strokedx_core.nets.unet3d import UNet3D
 from strokedx_core.training.checkpoint import load_checkpoint
 from strokedx_core.training.environment import commit
@@ -92,13 +93,15 @@ def export_run(
         held_out, unstated = "people", UNSTATED | {"name": f"cases of {names}"}
         limits = f"Trained on cases of {names}; how well it does on other scanners is not known."
     # What was learnt on a part of the brain looks at that part in use.
-    part = {"shape": config["grids"][0]["shape"]} if config.get("part") else {}
+    use_by = {"shape": config["grids"][0]["shape"]} if config.get("part") else {}
+    if task == "lesion":
+        use_by["sure_odds"] = config.get("sure_odds", SURE_ODDS)
     card = {
         "name": name or target.stem,
         "task": task,
         "title": title,
         "architecture": _architecture(config["network"]),
-        "input": {"spacings_mm": [grid["spacing"] for grid in config["grids"]]} | part,
+        "input": {"spacings_mm": [grid["spacing"] for grid in config["grids"]]} | use_by,
         "training": {
             "steps": best["step"],
             "program": f"strokedx {__version__}",
