@@ -12,8 +12,7 @@ from strokedx_core.anatomy.anatomy_map import AnatomyMap
 from strokedx_core.anatomy.regions import GROUPS, STRUCTURES, territory_number
 from strokedx_core.captions.claims import FIELDS, borne_out, claims_of
 from strokedx_core.captions.facts import Finding
-from strokedx_core.captions.neural import _pieces as _pieces_on
-from strokedx_core.captions.neural import check_text, load_captioner
+from strokedx_core.captions.neural import check_text, load_captioner, pieces_on_grid
 from strokedx_core.captions.parts import PARTS, mirrored_parts, parts_on
 from strokedx_core.captions.phrasing import read, say, write
 from strokedx_core.captions.tokens import Tokenizer
@@ -23,11 +22,12 @@ from strokedx_core.nets.captioner import (
     BEGIN_SLICE,
     END,
     Captioner,
-    _pieces,
+    pieces_of,
 )
 from strokedx_core.training.caption_cases import CaptionCase
 from strokedx_core.training.caption_config import CaptionConfig, read_caption_config
-from strokedx_core.training.captioning import field_accuracy, mirrored, train_captioner
+from strokedx_core.training.caption_examples import examples_of, mirrored
+from strokedx_core.training.captioning import field_accuracy, train_captioner
 from strokedx_core.training.checkpoint import load_checkpoint, save_checkpoint
 from strokedx_core.training.tables import ConfigError
 
@@ -178,12 +178,12 @@ def test_a_lesion_falls_to_pieces() -> None:
     lesion[2:4, 2:4, 2:4] = 1
     lesion[4, 4, 4] = 1  # touches the first by a corner
     lesion[8:12, 8:12, 8:12] = 1
-    pieces = _pieces(lesion)
+    pieces = pieces_of(lesion)
     assert [int((pieces == n).sum()) for n in (1, 2, 3)] == [64, 9, 0]
     lesion[:] = 0
     lesion[::2, ::2, ::2] = 1
-    assert torch.bincount(_pieces(lesion).flatten()).tolist()[1:] == 512 * [1]
-    assert not _pieces(0 * lesion).any()
+    assert torch.bincount(pieces_of(lesion).flatten()).tolist()[1:] == 512 * [1]
+    assert not pieces_of(0 * lesion).any()
 
 
 def test_a_lesion_is_described_by_what_lies_in_it() -> None:
@@ -193,15 +193,21 @@ def test_a_lesion_is_described_by_what_lies_in_it() -> None:
     lesion[2:4, 2:4, 2:4] = lesion[8:12, 8:12, 8:12] = 1
     parts = torch.randint(6, (16, 16, 16))
     features = [torch.rand(c, n, n, n) for c, n in ((4, 16), (8, 8), (8, 4), (8, 2))]
-    numbers = _pieces(lesion)
+    numbers = pieces_of(lesion)
     whole, pieces, bled, there, cells, blood = network._describe(
         features, image, lesion, parts, numbers, 3.0
     )
     second = numbers[lesion > 0] == 2
-    assert bled.shape == (13, 4)
+    assert bled.shape == (13, 8)
     assert torch.allclose(bled[0, 0], blood.sigmoid().mean())
     assert torch.allclose(bled[2, 0], blood[second].sigmoid().mean())
     assert torch.allclose(bled[1, 1], (blood[~second] > 0).float().mean())
+    # The second piece is a cube of two voxels' side: around each of its voxels lies all of it.
+    middle = blood[second].mean()
+    assert torch.allclose(bled[2, 4:6], middle / 4, atol=1e-6)
+    assert torch.allclose(bled[2, 6:8], middle.sigmoid(), atol=1e-6)
+    assert bled[0, 6] == bled[1:3, 6].max()
+    assert bled[0, 7] == bled[1:3, 7].min()
     assert there.tolist() == [True, True] + 10 * [False]
     in_first = (slice(8, 12),) * 3
     assert torch.allclose(pieces[0, 4:11], image[(slice(None), *in_first)].mean((1, 2, 3)))
@@ -231,7 +237,7 @@ def test_lesions_that_are_small_or_close_stay_lesions_on_a_coarser_grid() -> Non
     grid = BrainGrid.around(np.ones(labels.shape, bool), affine, 3.0, 16)
     lesion = (grid.image((labels > 0).astype(np.float32), affine) >= 0.5).astype(np.float32)
     before = lesion.copy()
-    pieces = _pieces_on(labels, lesion, grid)
+    pieces = pieces_on_grid(labels, lesion, grid)
     assert set(np.unique(pieces)) == {0, 1, 2, 3}
     assert np.array_equal(pieces > 0, lesion > 0)
     assert (lesion != before).sum() == (pieces == 3).sum() == 1
@@ -303,7 +309,7 @@ def config() -> CaptionConfig:
     return CaptionConfig(
         steps=160, steps_per_epoch=80, checkpoint_every=40, batch=8, phrasings=2, encoder=ENCODER,
         width=32, layers=1, heads=4, length=24, vocabulary=330, learning_rate=2e-3, warmup=10,
-        ema=0.9, encoder_rate=1.0,
+        ema=0.9, encoder_rate=1.0, resampled=0.3,
     )  # fmt: skip
 
 
@@ -332,14 +338,14 @@ def use_made_up_cases(patch: pytest.MonkeyPatch) -> None:
 def stop_at(patch: pytest.MonkeyPatch, step: int) -> None:
     from strokedx_core.training import captioning
 
-    made = captioning._examples
+    made = captioning.examples_of
 
     def examples(*given: object) -> object:
         if given[-1] == step:
             raise KeyboardInterrupt
         return made(*given)  # type: ignore[arg-type]
 
-    patch.setattr(captioning, "_examples", examples)
+    patch.setattr(captioning, "examples_of", examples)
 
 
 @pytest.mark.slow
@@ -388,6 +394,30 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(
     assert (run / "curves.png").stat().st_size > 1000
     with pytest.raises(ConfigError, match="another configuration"):
         train_captioner(config.model_copy(update={"steps": 161}), {}, run, quiet=True)
+
+
+def test_a_case_is_learnt_as_from_a_grid_beside() -> None:
+    lesion = torch.zeros(16, 16, 16, dtype=torch.bool)
+    lesion[2:6, 4:8, 4:8] = lesion[7:11, 4:8, 4:8] = lesion[13, 13, 13] = True
+    image = lesion.half()[None]
+    parts = torch.arange(16**3, dtype=torch.int32).reshape(16, 16, 16).to(torch.uint8)
+    case = CaptionCase((3,), image, lesion, parts, lesion, {"number": "few"})
+    config = CaptionConfig(resampled=1.0, batch=40)
+    touched = 0
+    for example in examples_of(config, [case], 0):
+        marked, pieces = example.lesion[0] > 0, example.pieces[0]
+        assert set(pieces.unique().tolist()) == {0, 1, 2, 3}
+        assert torch.equal(pieces > 0, marked)
+        assert abs(int(marked.sum()) - 129) < 140
+        assert example.blood is not None
+        assert not (example.blood[0] & ~marked).any()
+        # The mask moves as the image does.
+        seen = example.image[3]
+        assert seen[marked & (pieces < 3)].mean() > 0.5 > 0.1 > seen[~marked].mean()
+        touched += len(pieces_of(marked).unique()) < 4
+    assert touched > 0
+    as_it_is = examples_of(config.model_copy(update={"resampled": 0.0}), [case], 0)
+    assert all(int(example.lesion.sum()) == 129 for example in as_it_is)
 
 
 def test_the_mirror_image_has_the_other_side() -> None:

@@ -34,7 +34,9 @@ __all__ = [
     "LoadedCaptioner",
     "NeuralCaption",
     "check_text",
+    "lesion_on_grid",
     "load_captioner",
+    "pieces_on_grid",
     "write_caption",
 ]
 
@@ -167,7 +169,7 @@ def write_caption(
     image, _, _ = sequences_on_grid(read_sequences(images), brain, grid, spacing)
     lesion, pieces = _lesion(mask, grid, slice_index), None
     if slice_index is None:
-        numbers = _pieces(found.labels, lesion, grid)
+        numbers = pieces_on_grid(found.labels, lesion, grid)
         pieces = torch.from_numpy(numbers)[None, None].to(place)
     with torch.inference_mode():
         looked_at = torch.from_numpy(image)
@@ -191,30 +193,56 @@ def write_caption(
 def _lesion(mask: Volume, grid: BrainGrid, slice_index: int | None) -> np.ndarray:
     """The mask on the working grid, float32, 0 or 1; on one slice, that which is nearest."""
     data = mask.data > 0
-    if slice_index is not None:
-        # The axis that runs most nearly from inferior to superior, whichever the file has there.
-        canonical, _ = to_canonical(
-            np.moveaxis(np.indices(data.shape), 0, -1)[..., _axis(mask)], mask.affine
-        )
-        along = canonical[0, 0]
-        at = int(np.flatnonzero(along == slice_index)[0])
-        layer = min(max(round((at - grid.start[2]) / grid.step[2]), 0), grid.shape[2] - 1)
-    whole = grid.image(data.astype(np.float32), mask.affine)
+    if slice_index is None:
+        return lesion_on_grid(data, grid)
+    # The axis that runs most nearly from inferior to superior, whichever the file has there.
+    canonical, _ = to_canonical(
+        np.moveaxis(np.indices(data.shape), 0, -1)[..., _axis(mask)], mask.affine
+    )
+    along = canonical[0, 0]
+    at = int(np.flatnonzero(along == slice_index)[0])
+    layer = min(max(round((at - grid.start[2]) / grid.step[2]), 0), grid.shape[2] - 1)
+    whole = grid.image(data.astype(np.float32), mask.affine)[..., layer]
+    part = np.zeros(grid.shape, np.float32)
+    part[..., layer] = whole >= 0.5
+    if not part.any():
+        part[..., layer] = whole >= max(_LEAST, 0.5 * whole.max())
+    return part
+
+
+def lesion_on_grid(mask: np.ndarray, grid: BrainGrid) -> np.ndarray:
+    """A mask as the captioner sees it: float32, 0 or 1.
+
+    Parameters
+    ----------
+    mask : ndarray of bool
+        On the grid that `grid` was laid over.
+    grid : BrainGrid
+        The captioner's.
+    """
+    whole = grid.image(mask.astype(np.float32), grid.native_affine)
     placed = (whole >= 0.5).astype(np.float32)
-    if slice_index is not None:
-        part = np.zeros_like(placed)
-        part[..., layer] = placed[..., layer]
-        if not part.any():
-            part[..., layer] = whole[..., layer] >= max(_LEAST, 0.5 * whole[..., layer].max())
-        return part
-    if not placed.any() and data.any():
+    if not placed.any() and mask.any():
         placed = (whole >= max(_LEAST * whole.max(), 1e-6)).astype(np.float32)
     return placed
 
 
-def _pieces(labels: np.ndarray, lesion: np.ndarray, grid: BrainGrid) -> np.ndarray:
-    """Which lesion each voxel of the working grid is of: int32. Lesions too small for that grid are
-    put into `lesion`, one voxel each."""
+def pieces_on_grid(labels: np.ndarray, lesion: np.ndarray, grid: BrainGrid) -> np.ndarray:
+    """Which lesion each voxel of the captioner's grid is of.
+
+    Parameters
+    ----------
+    labels : ndarray of int
+        The lesions, numbered from 1 for the largest, on the grid that `grid` was laid over.
+    lesion : ndarray of float32
+        Of `lesion_on_grid`. Lesions too small for that grid are put into it, one voxel each.
+    grid : BrainGrid
+
+    Returns
+    -------
+    ndarray of int32, shape of `lesion`
+        0 where there is no lesion.
+    """
     voxels = np.argwhere(labels)
     numbers = labels[tuple(voxels.T)]
     order = np.argsort(numbers, kind="stable")
@@ -229,11 +257,13 @@ def _pieces(labels: np.ndarray, lesion: np.ndarray, grid: BrainGrid) -> np.ndarr
     middle = [places[numbers == number] for number in np.setdiff1d(numbers, kept)]
     for inside in middle:
         lesion[tuple(inside[len(inside) // 2])] = 1
-    nearest = ndimage.distance_transform_edt(
-        pieces == 0, return_distances=False, return_indices=True
-    )
-    found: np.ndarray = pieces[tuple(nearest)] * (lesion > 0)
-    return found
+    if lesion.any() and pieces.any():
+        (box,) = ndimage.find_objects(((pieces > 0) | (lesion > 0)).astype(np.int32))
+        nearest = ndimage.distance_transform_edt(
+            pieces[box] == 0, return_distances=False, return_indices=True
+        )
+        pieces[box] = pieces[box][tuple(nearest)]
+    return pieces * (lesion > 0)
 
 
 def _axis(mask: Volume) -> int:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from strokedx_core.nets.unet3d import UNet3D
 
-__all__ = ["BEGIN_CASE", "BEGIN_SLICE", "END", "PAD", "Captioner"]
+__all__ = ["BEGIN_CASE", "BEGIN_SLICE", "END", "PAD", "Captioner", "pieces_of"]
 
 PAD, UNKNOWN, BEGIN_CASE, END, BEGIN_SLICE = range(5)
 """Tokens that are no text."""
@@ -105,7 +105,7 @@ class Captioner(nn.Module):
             nn.Linear(voxel, width // 2), nn.GELU(),
             nn.Linear(width // 2, width // 2), nn.GELU(), nn.Linear(width // 2, 1),
         )  # fmt: skip
-        self.bled = nn.Linear(4, width)
+        self.bled = nn.Linear(8, width)
         block: dict[str, Any] = {
             "d_model": width, "nhead": heads, "dim_feedforward": 2 * width, "dropout": 0.0,
             "batch_first": True, "norm_first": True,
@@ -169,7 +169,7 @@ class Captioner(nn.Module):
         factor = image.shape[2] // features[_LEVEL].shape[2]
         each = [
             self._describe([level[n] for level in features], image[n], lesion[n, 0], parts[n, 0],
-                           _pieces(lesion[n, 0]) if pieces is None else pieces[n, 0], spacing_mm)
+                           pieces_of(lesion[n, 0]) if pieces is None else pieces[n, 0], spacing_mm)
             for n in range(len(image))
         ]  # fmt: skip
         *stacked, blood = zip(*each, strict=True)
@@ -232,7 +232,8 @@ class Captioner(nn.Module):
         blood = self.blood(voxels)[:, 0]
         sure = torch.stack((blood.sigmoid(), (blood > 0).to(blood)), dim=1)
         bled, _ = _all_and_each(sure, rows)
-        bled = torch.cat((bled, (bled + 1e-2).log()), dim=1)
+        around_it = _smoothed(blood, lesion, at)
+        bled = torch.cat((bled, (bled + 1e-2).log(), _extremes(around_it, rows)), dim=1)
         extremes = [own.amax(0), own.amin(0)] if len(own) else [own.new_zeros(width)] * 2
         whole = torch.cat((told[0], beside, *extremes))
 
@@ -290,7 +291,7 @@ class Captioner(nn.Module):
         return [[int(n) for n in row[1:] if n not in (END, PAD)] for row in text]
 
 
-def _pieces(lesion: Tensor) -> Tensor:
+def pieces_of(lesion: Tensor) -> Tensor:
     """The pieces of a lesion, (x, y, z): 1 for the largest, and so on; 0 elsewhere."""
     labels, _ = ndimage.label(lesion.cpu().numpy() > 0, np.ones((3, 3, 3)))
     counts = np.bincount(labels.ravel())[1:]
@@ -315,6 +316,29 @@ def _all_and_each(values: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
     total = count.sum()
     overall = (mean * count[:, None]).sum(0, keepdim=True) / total.clamp_min(1)
     return torch.cat((overall, mean[1:])), torch.cat((total[None], count[1:]))
+
+
+def _extremes(values: Tensor, rows: Tensor) -> Tensor:
+    """Largest and smallest of all values, (n,), then of those of each piece, as logits and as
+    probabilities: (1 + pieces, 4); 0 where there are none."""
+    found = []
+    for sign in (1, -1):
+        each = values.new_full((1 + _PIECES,), -torch.inf)
+        each = each.scatter_reduce(0, rows, sign * values, "amax")
+        largest = torch.cat((each.amax(0, keepdim=True), each[1:]))
+        found.append(sign * torch.where(largest.isinf(), 0, largest))
+    logits = torch.stack(found, dim=1)
+    return torch.cat((logits / 4, logits.sigmoid()), dim=1)
+
+
+def _smoothed(values: Tensor, lesion: Tensor, at: Tensor) -> Tensor:
+    """Values of the voxels of a lesion, (n,), each the mean of those of the lesion around it."""
+    x, y, z = at.unbind(1)
+    spread = torch.stack((torch.zeros_like(lesion), lesion))
+    spread[0].index_put_((x, y, z), values)
+    total, count = F.avg_pool3d(spread[None], 3, 1, 1)[0]
+    mean: Tensor = (total / count.clamp_min(1e-6))[x, y, z]
+    return mean
 
 
 def _grown(lesion: Tensor) -> Tensor:

@@ -20,14 +20,15 @@ from torch import Tensor
 
 from strokedx_core.captions.claims import FIELDS
 from strokedx_core.captions.neural import LoadedCaptioner, load_captioner
-from strokedx_core.captions.parts import PARTS, mirrored_parts
+from strokedx_core.captions.parts import PARTS
 from strokedx_core.captions.phrasing import read, write
 from strokedx_core.captions.tokens import Tokenizer
 from strokedx_core.inference.devices import choose_device
-from strokedx_core.nets.captioner import BEGIN_CASE, BEGIN_SLICE, END, PAD, Captioner
+from strokedx_core.nets.captioner import END, PAD, Captioner
 from strokedx_core.nets.unet3d import UNet3D
 from strokedx_core.training.caption_cases import CaptionCase, generated_cases, real_cases
 from strokedx_core.training.caption_config import CaptionConfig
+from strokedx_core.training.caption_examples import Example, examples_of
 from strokedx_core.training.caption_export import export_captioner
 from strokedx_core.training.caption_log import CaptionLog
 from strokedx_core.training.checkpoint import load_checkpoint, save_checkpoint
@@ -46,18 +47,6 @@ _AT_ONCE = 8
 
 QUESTIONS = tuple(1 + len(values) for values in FIELDS.values())
 """What the network answers beside the text: by field, which value is true, or none."""
-
-
-class Example(NamedTuple):
-    """What is learnt of one case in a step: what is looked at, and its texts."""
-
-    image: Tensor
-    lesion: Tensor
-    parts: Tensor
-    begin: int
-    texts: list[str]
-    answers: list[int] | None
-    blood: Tensor | None
 
 
 def train_captioner(
@@ -147,7 +136,7 @@ def train_captioner(
             began, rate = time.perf_counter(), learning_rate(config, step)
             for group, share in zip(optimizer.param_groups, (1, config.encoder_rate), strict=True):
                 group["lr"] = rate * share
-            examples = _examples(config, cases, step)
+            examples = examples_of(config, cases, step)
             loss = _loss(model.train(), examples, tokenizer, device)
             image = torch.cat([example.image.flatten() for example in examples])
             lesion = torch.cat([example.lesion.flatten() for example in examples])
@@ -229,62 +218,6 @@ def _tokenizer(config: CaptionConfig, cases: Sequence[CaptionCase]) -> Tokenizer
     return Tokenizer.train(texts, config.vocabulary)
 
 
-def _examples(config: CaptionConfig, cases: Sequence[CaptionCase], step: int) -> list[Example]:
-    rng = np.random.default_rng((config.seed, step))
-    sizes: dict[tuple[int, ...], list[CaptionCase]] = {}
-    for number in rng.integers(len(cases), size=config.batch):
-        case = cases[int(number)]
-        sizes.setdefault(tuple(case.lesion.shape), []).append(case)
-    return [_example(config, case, rng) for same_size in sizes.values() for case in same_size]
-
-
-def _example(config: CaptionConfig, case: CaptionCase, rng: np.random.Generator) -> Example:
-    image, lesion, parts = case.seen()
-    gain, gamma = (
-        torch.from_numpy(rng.uniform(-0.15, 0.15, (len(image), 1, 1, 1))).float().exp()
-        for _ in range(2)
-    )
-    image = image.clamp_min(0).pow(gamma) * gain
-    if case.text:
-        return Example(image, lesion, parts, BEGIN_CASE, [case.text], None, None)
-    claims, begin, blood = case.claims, BEGIN_CASE, case.blood[None]
-    if case.slices and rng.random() < config.slices:
-        number = int(rng.choice(list(case.slices)))
-        claims, begin = case.slices[number], BEGIN_SLICE
-        lesion = on_slice(lesion, number)
-    if rng.random() < 0.5:
-        mirror = image, lesion, mirrored_parts(parts), blood
-        image, lesion, parts, blood = (part.flip(1) for part in mirror)
-        claims = mirrored(claims)
-    moved = tuple(int(n) for n in rng.integers(-2, 3, size=3))
-    image, lesion, parts, blood = (
-        torch.roll(part, moved, (1, 2, 3)) for part in (image, lesion, parts, blood)
-    )
-    texts = [write(claims, rng) for _ in range(config.phrasings)]
-    return Example(image, lesion, parts, begin, texts, answers_of(claims), blood)
-
-
-def answers_of(claims: Mapping[str, str]) -> list[int]:
-    """Number of the value of each field, the last for one of which nothing is said."""
-    return [
-        values.index(claims[field]) if field in claims else len(values)
-        for field, values in FIELDS.items()
-    ]
-
-
-def on_slice(lesion: Tensor, number: int) -> Tensor:
-    """The part of a lesion, shape (1, x, y, z), that lies on one slice along z."""
-    part = torch.zeros_like(lesion)
-    part[..., number] = lesion[..., number]
-    return part
-
-
-def mirrored(claims: Mapping[str, str]) -> dict[str, str]:
-    """Claims on the mirror image."""
-    other = {"left": "right", "right": "left"}
-    return {f: other.get(v, v) if f == "side" else v for f, v in claims.items()}
-
-
 def _loss(
     model: Captioner, examples: Sequence[Example], tokenizer: Tokenizer, device: torch.device
 ) -> Tensor:
@@ -295,7 +228,7 @@ def _loss(
     for shape in sorted(shapes):
         alike = [example for example in examples if example.lesion.shape == shape]
         seen, answered, bled = model.look(
-            *(torch.stack(part).to(device) for part in list(zip(*alike, strict=True))[:3])
+            *(torch.stack(part).to(device) for part in list(zip(*alike, strict=True))[:4])
         )
         rows = [
             torch.tensor([example.begin, *tokenizer.encode(text), END][: model.length + 1])
