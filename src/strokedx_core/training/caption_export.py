@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from strokedx_core import __version__
 from strokedx_core.training.checkpoint import load_checkpoint
-from strokedx_core.training.environment import commit
-from strokedx_core.training.export import UNSTATED
+from strokedx_core.training.export import UNSTATED, card_of
 from strokedx_core.weights import write_weights
 
 __all__ = ["export_captioner"]
@@ -33,31 +31,22 @@ def export_captioner(run: Path, target: Path, *, name: str | None = None) -> Pat
     """
     best = load_checkpoint(run / "best.pt")
     config = json.loads(best["config"])
-    recipe = {key: value for key, value in config.items() if key != "data"}
     data = config["data"] or [
         UNSTATED | {"name": f"cases of {name}"} for name in config["data_sets"]
     ]
-    card = {
-        "name": name or run.resolve().name,
-        "task": "caption",
-        "title": "Captions of a stroke lesion, written by a network from image and mask",
-        "architecture": best["architecture"],
-        "input": {"spacings_mm": [config["grid"]["spacing"]]},
-        "training": {
-            "steps": best["step"],
-            "program": f"strokedx {__version__}",
-            "commit": commit(),
-            "recipe": recipe,
-        },
-        "data": data or [UNSTATED],
-        "results": {"validation accuracy by field, before the check": best["scores"]},
-        "use": {
-            "intended": "Research use only: not a medical device. Texts whose every statement is "
-            "checked against measured findings before it is shown.",
-            "limits": "Trained on simulated strokes in adult anatomy, and on phrases of this "
-            "program; no real haemorrhage was ever seen. Without the check, statements are wrong "
-            "as often as the results say.",
-        },
-    }
+    card = card_of(
+        best,
+        name=name or run.resolve().name,
+        task="caption",
+        title="Captions of a stroke lesion, written by a network from image and mask",
+        architecture=best["architecture"],
+        takes={"spacings_mm": [config["grid"]["spacing"]]},
+        data=data or [UNSTATED],
+        validated="validation accuracy by field, before the check",
+        use="Texts whose every statement is checked against measured findings before it is shown.",
+        limits="Trained on simulated strokes in adult anatomy, and on phrases of this program; no "
+        "real haemorrhage was ever seen. Without the check, statements are wrong as often as the "
+        "results say.",
+    )
     write_weights({**best["model"], "tokenizer": best["tokenizer"]}, card, target)
     return target

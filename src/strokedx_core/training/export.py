@@ -16,7 +16,7 @@ from strokedx_core.training.checkpoint import load_checkpoint
 from strokedx_core.training.environment import commit
 from strokedx_core.weights import write_weights
 
-__all__ = ["export_run"]
+__all__ = ["UNSTATED", "card_of", "export_run"]
 
 _WORDS = {
     "skull-strip": (
@@ -82,9 +82,6 @@ def export_run(
     """
     best = load_checkpoint(run / checkpoint)
     config = json.loads(best["config"])
-    recipe = {key: value for key, value in config.items() if key != "data"}
-    if recipe.get("start"):
-        recipe["start"] = Path(recipe["start"]).name
     task = best.get("task", "skull-strip")
     title, use, limits = _WORDS[task]
     held_out, unstated = "label maps", UNSTATED
@@ -96,21 +93,66 @@ def export_run(
     use_by = {"shape": config["grids"][0]["shape"]} if config.get("part") else {}
     if task == "lesion":
         use_by["sure_odds"] = config.get("sure_odds", SURE_ODDS)
-    card = {
-        "name": name or target.stem,
+    card = card_of(
+        best,
+        name=name or target.stem,
+        task=task,
+        title=title,
+        architecture=_architecture(config["network"]),
+        takes={"spacings_mm": [grid["spacing"] for grid in config["grids"]]} | use_by,
+        data=[dict(entry) for entry in data or config.get("data") or [unstated]],
+        validated=f"validation Dice, held-out {held_out}, working grid",
+        use=use,
+        limits=limits,
+    )
+    write_weights(best["model"], card, target)
+    return target
+
+
+def card_of(
+    best: Mapping[str, Any],
+    *,
+    name: str,
+    task: str,
+    title: str,
+    architecture: Mapping[str, Any],
+    takes: Mapping[str, Any],
+    data: Sequence[Mapping[str, Any]],
+    validated: str,
+    use: str,
+    limits: str,
+) -> dict[str, Any]:
+    """The card of a checkpoint's weights, as `weights.write_weights` takes it.
+
+    Parameters
+    ----------
+    best : mapping
+        The checkpoint: its step, scores and configuration.
+    name, task, title, architecture, data
+        As they stand in the card.
+    takes : mapping
+        The card's `[input]`.
+    validated : str
+        What the checkpoint's scores are.
+    use, limits : str
+        What the weights are for, and what they are not.
+    """
+    recipe = {key: value for key, value in json.loads(best["config"]).items() if key != "data"}
+    if recipe.get("start"):
+        recipe["start"] = Path(recipe["start"]).name
+    return {
+        "name": name,
         "task": task,
         "title": title,
-        "architecture": _architecture(config["network"]),
-        "input": {"spacings_mm": [grid["spacing"] for grid in config["grids"]]} | use_by,
+        "architecture": architecture,
+        "input": takes,
         "training": {
             "steps": best["step"],
             "program": f"strokedx {__version__}",
             "commit": commit(),
             "recipe": recipe,
         },
-        "data": [dict(entry) for entry in data or config.get("data") or [unstated]],
-        "results": {f"validation Dice, held-out {held_out}, working grid": best["scores"]},
+        "data": data,
+        "results": {validated: best["scores"]},
         "use": {"intended": f"Research use only: not a medical device. {use}", "limits": limits},
     }
-    write_weights(best["model"], card, target)
-    return target
