@@ -16,7 +16,13 @@ from strokedx_core.synthesis.clicks import draw_clicks, simulate_clicks
 from strokedx_core.synthesis.labels import Head, load_head
 from strokedx_core.synthesis.lesion_shapes import LesionShape, load_shapes
 from strokedx_core.synthesis.mni import head_to_mni
-from strokedx_core.synthesis.stroke import KINDS, StrokeRecipe, another_view, generate_case
+from strokedx_core.synthesis.stroke import (
+    KINDS,
+    StrokeCase,
+    StrokeRecipe,
+    another_view,
+    generate_case,
+)
 from strokedx_core.synthesis.stroke_places import (
     Anatomy,
     _blob,
@@ -260,6 +266,31 @@ class TestCases:
         # Subacute ones may be as bright as their surroundings on ADC.
         assert brighter >= 0.9 * counted
         assert darker >= 0.5 * counted
+
+    def test_infarcts_are_marked_to_where_diffusion_shows_them(
+        self, head: Head, shapes: list[LesionShape], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def cases(sequence: str) -> list[StrokeCase]:
+            return [
+                generate_case(
+                    head, head_to_mni(head), shapes, seed, sequences=(sequence,), kind="infarct",
+                    stage="subacute", recipe=replace(CLEAN, thick=1.0),
+                )
+                for seed in range(6)
+            ]  # fmt: skip
+
+        generous, flair = cases("DWI"), cases("FLAIR")
+        # As little as elsewhere.
+        monkeypatch.setattr("strokedx_core.synthesis.stroke._DRAWN_ON_DIFFUSION", (0.3, 0.3))
+        larger = 0
+        for one, other in zip(generous, cases("DWI"), strict=True):
+            assert torch.equal(one.image, other.image)
+            if one.target.any():  # Otherwise it does not stand out so far.
+                assert not (other.target.bool() & ~one.target.bool()).any()
+            larger += int(one.target.sum()) > 1.05 * int(other.target.sum()) > 0
+        assert larger >= 4
+        for one, other in zip(flair, cases("FLAIR"), strict=True):
+            assert torch.equal(one.target, other.target)
 
     def test_another_view_keeps_the_lesion_where_it_is(
         self, head: Head, shapes: list[LesionShape]

@@ -51,6 +51,15 @@ STAGES: dict[str, dict[str, float]] = {
 }
 """Kind → stage → how often it is drawn; of a transformation, the stage of the infarct."""
 
+_DRAWN = 0.3
+"""How much of a voxel a lesion fills where it is marked."""
+
+_DRAWN_ON_DIFFUSION = (0.05, 0.2)
+"""The same for an infarct on diffusion, between raters. By hand all is marked that is brighter than
+what lies around: in a case of ISLES 2022, the voxels at the inner edge of a reference are half as
+bright as its middle, those at the outer edge as bright as the tissue around. At 0.1 they are so
+here; at 0.3 they are 0.7 and 0.1 of the way."""
+
 _ISCHEMIC_ON = ("DWI", "ADC", "FLAIR", "B0", "T2W", "T1W", "SWI")
 _BLOOD_ON = ("SWI", "B0", "T2W", "DWI", "ADC", "FLAIR", "T1W")
 """Which sequence a lesion is drawn on: the first of these that is there."""
@@ -313,9 +322,11 @@ def generate_case(
             picture, _ = crop(picture, brain.float(), spacing, rng)
         picture = normalise_brain(picture, brain) * math.exp(uniform(-0.2, 0.2, rng))
         image[MODALITIES.index(name)] = picture.pow(math.exp(uniform(-0.15, 0.15, rng)))
+    generous = uniform(*_DRAWN_ON_DIFFUSION, rng)
+    shares = generous if drawn_on[0] in ("DWI", "ADC") else _DRAWN, _DRAWN
     ischemic, hemorrhagic = (
-        paint.drawn_on(name, mask, rng) & brain
-        for name, mask in zip(drawn_on, (ischemic, hemorrhagic), strict=True)
+        paint.drawn_on(name, mask, share, rng) & brain
+        for name, mask, share in zip(drawn_on, (ischemic, hemorrhagic), shares, strict=True)
     )
     ischemic, hemorrhagic = (
         mask if _stands_out(mask, image, brain) else nothing for mask in (ischemic, hemorrhagic)

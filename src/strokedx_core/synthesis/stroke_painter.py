@@ -58,11 +58,14 @@ class Painter:
         drawn = int(torch.randint(2**31, (), generator=rng))
         return self.resolutions.setdefault(series, drawn)
 
-    def drawn_on(self, name: str, mask: Tensor, rng: Generator) -> Tensor:
-        """A mask as somebody draws it on a sequence: what thick slices blur away is not there."""
+    def drawn_on(self, name: str, mask: Tensor, share: float, rng: Generator) -> Tensor:
+        """A mask as somebody draws it on a sequence: what thick slices blur away is not there.
+
+        `share` is how much of a voxel the lesion has to fill, blurred as it is, to be marked.
+        """
         seed = self.resolution(name, rng)
         seen = resolve(mask.float(), self.recipe, self.spacing, name in EPI, seed)
-        return seen > 0.3
+        return seen > share
 
     def __call__(
         self, name: str, patches: Sequence[Patch], anatomy: Anatomy, rng: Generator
