@@ -20,6 +20,7 @@ from strokedx_core.synthesis.stroke import (
     KINDS,
     StrokeCase,
     StrokeRecipe,
+    _generous,
     another_view,
     generate_case,
 )
@@ -281,16 +282,26 @@ class TestCases:
 
         generous, flair = cases("DWI"), cases("FLAIR")
         # As little as elsewhere.
-        monkeypatch.setattr("strokedx_core.synthesis.stroke._DRAWN_ON_DIFFUSION", (0.3, 0.3))
+        monkeypatch.setattr("strokedx_core.synthesis.stroke._DRAWN_IF_SMALL", (0.3, 0.3))
         larger = 0
         for one, other in zip(generous, cases("DWI"), strict=True):
             assert torch.equal(one.image, other.image)
             if one.target.any():  # Otherwise it does not stand out so far.
                 assert not (other.target.bool() & ~one.target.bool()).any()
             larger += int(one.target.sum()) > 1.05 * int(other.target.sum()) > 0
-        assert larger >= 4
+        assert larger >= 3
         for one, other in zip(flair, cases("FLAIR"), strict=True):
             assert torch.equal(one.target, other.target)
+
+    def test_large_infarcts_are_marked_more_tightly_than_small_ones(self) -> None:
+        mask = torch.zeros((64, 48, 48), dtype=torch.bool)
+        mask[4:6, 20:22, 20:22] = True  # 0.06 ml
+        mask[30:54, 12:36, 12:36] = True  # 110 ml
+        share = _generous(mask, 2.0, 0.1)
+        assert float(share[5, 21, 21]) == pytest.approx(0.1, abs=0.01)
+        assert float(share[42, 24, 24]) == pytest.approx(0.3)
+        assert float(share[30, 24, 24]) == pytest.approx(0.3)
+        assert 0.1 < float(share[30, 12, 12]) < 0.3
 
     def test_another_view_keeps_the_lesion_where_it_is(
         self, head: Head, shapes: list[LesionShape]

@@ -58,7 +58,7 @@ class Painter:
         drawn = int(torch.randint(2**31, (), generator=rng))
         return self.resolutions.setdefault(series, drawn)
 
-    def drawn_on(self, name: str, mask: Tensor, share: float, rng: Generator) -> Tensor:
+    def drawn_on(self, name: str, mask: Tensor, share: float | Tensor, rng: Generator) -> Tensor:
         """A mask as somebody draws it on a sequence: what thick slices blur away is not there.
 
         `share` is how much of a voxel the lesion has to fill, blurred as it is, to be marked.
