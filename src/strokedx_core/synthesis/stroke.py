@@ -61,7 +61,7 @@ many small infarcts of ISLES 2022 drawn by hand and a large one of ICPSR 38464's
 the inner edge are 0.48 of the way from the tissue around to the lesion's middle. At 0.1 small
 infarcts of the generator are so, at 0.3 those over 20 ml; small ones at 0.3 would be at 0.68."""
 
-_AROUND_MM, _LARGE_ML = 22.0, 4.0
+_AROUND_MM, _LARGE_ML = 40.0, 20.0
 """From how much infarct in a cube of this width on an infarct is marked as a large one is."""
 
 _ISCHEMIC_ON = ("DWI", "ADC", "FLAIR", "B0", "T2W", "T1W", "SWI")
