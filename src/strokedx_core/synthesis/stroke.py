@@ -54,15 +54,15 @@ STAGES: dict[str, dict[str, float]] = {
 _DRAWN = 0.3
 """How much of a voxel a lesion fills where it is marked."""
 
-_DRAWN_IF_SMALL = (0.05, 0.15)
-"""The same for a small infarct on diffusion, between raters, who mark it to where it is hardly
-brighter than what lies around, and a large one to about half of its brightness. In two references,
-many small infarcts of ISLES 2022 drawn by hand and a large one of ICPSR 38464's scanner, voxels at
-the inner edge are 0.48 of the way from the tissue around to the lesion's middle. At 0.1 small
-infarcts of the generator are so, at 0.3 those over 20 ml; small ones at 0.3 would be at 0.68."""
+_DRAWN_IF_SMALL, _DRAWN_IF_LARGE = (0.05, 0.15), 0.45
+"""The same on diffusion for small infarcts, between raters, who mark them to where they are hardly
+brighter than what lies around, and for very large ones. As two references are: in that of many
+small infarcts, drawn by hand (ISLES 2022), voxels at the inner edge are 0.48, those at the outer
+0.01 of the way from the tissue around to the lesion's middle; in that of a large one (a scanner of
+ICPSR 38464, at 2 mm) they are at 0.48 and 0.18."""
 
-_AROUND_MM, _LARGE_ML = 40.0, 20.0
-"""From how much infarct in a cube of this width on an infarct is marked as a large one is."""
+_AROUND_MM, _LARGE_ML = 60.0, 80.0
+"""From how much infarct in a cube of this width on an infarct is marked as a very large one is."""
 
 _ISCHEMIC_ON = ("DWI", "ADC", "FLAIR", "B0", "T2W", "T1W", "SWI")
 _BLOOD_ON = ("SWI", "B0", "T2W", "DWI", "ADC", "FLAIR", "T1W")
@@ -375,7 +375,7 @@ def _generous(mask: Tensor, spacing: float, small: float) -> Tensor:
         size = [width if a == axis else 1 for a in range(3)]
         near = F.avg_pool3d(near, size, stride=1, padding=[n // 2 for n in size])
     around_ml = near[0] * (width * spacing) ** 3 / 1000
-    return small + (_DRAWN - small) * (around_ml / _LARGE_ML).clamp_max(1)
+    return small + (_DRAWN_IF_LARGE - small) * (around_ml / _LARGE_ML).clamp_max(1)
 
 
 def _stands_out(mask: Tensor, image: Tensor, brain: Tensor) -> bool:
