@@ -196,7 +196,8 @@ class Captioner(nn.Module):
         spacing_mm: float,
     ) -> tuple[Tensor, ...]:
         """What there is of one lesion: as a whole, of each piece, how much of all and of each is
-        blood, whether the piece is there; of each cell; and of each voxel whether it is blood."""
+        blood and how likely where it is likeliest, whether the piece is there; of each cell; and
+        of each voxel whether it is blood."""
         at = lesion.nonzero()
 
         def inside(values: Tensor, where: Tensor = at) -> Tensor:

@@ -56,10 +56,10 @@ _DRAWN = 0.3
 
 _DRAWN_IF_SMALL, _DRAWN_IF_LARGE = (0.05, 0.15), 0.45
 """The same on diffusion for small infarcts, between raters, who mark them to where they are hardly
-brighter than what lies around, and for very large ones. As two references are: in that of many
-small infarcts, drawn by hand (ISLES 2022), voxels at the inner edge are 0.48, those at the outer
-0.01 of the way from the tissue around to the lesion's middle; in that of a large one (a scanner of
-ICPSR 38464, at 2 mm) they are at 0.48 and 0.18."""
+brighter than what lies around, and for very large ones. So are two references: in that of many
+small infarcts, drawn by hand (ISLES 2022), voxels at the inner edge are 0.47, those at the outer
+0.00 of the way from the tissue around to the lesion's middle, here 0.49 and 0.03; in another
+program's of a large one 0.45 and 0.18, here 0.42 and 0.10 (`benchmarks/reference_edges.py`)."""
 
 _AROUND_MM, _LARGE_ML = 60.0, 80.0
 """From how much infarct in a cube of this width on an infarct is marked as a very large one is."""
