@@ -34,8 +34,7 @@ SEEN_MM = 3.0
 """How far around the brain the network sees."""
 
 MOST = 3
-"""Sequences that are looked at, at most; their answers are averaged. The first takes two seconds on
-two processor cores, each more nearly as long."""
+"""Sequences that are looked at, at most; their answers are averaged, and each takes its time."""
 
 FINER = 2
 """How much finer than the network's own the grid is on which voxels are told apart."""
