@@ -12,7 +12,13 @@ from strokedx_core.anatomy.anatomy_map import AnatomyMap
 from strokedx_core.anatomy.regions import GROUPS, STRUCTURES, territory_number
 from strokedx_core.captions.claims import FIELDS, borne_out, claims_of
 from strokedx_core.captions.facts import Finding
-from strokedx_core.captions.neural import check_text, load_captioner, pieces_on_grid
+from strokedx_core.captions.neural import (
+    LoadedCaptioner,
+    check_text,
+    load_captioner,
+    pieces_on_grid,
+    write_checked,
+)
 from strokedx_core.captions.parts import PARTS, mirrored_parts, parts_on
 from strokedx_core.captions.phrasing import read, say, write
 from strokedx_core.captions.tokens import Tokenizer
@@ -130,6 +136,27 @@ def test_what_is_not_borne_out_is_struck() -> None:
     assert say(["a", "b", "c"], [False, True]) == "A, b. C."
 
 
+def test_what_would_be_struck_is_written_again() -> None:
+    first = "Infarction, MCA territory, on the right"
+    drawn = [first, "Infarction, on the left", "Infarction, MCA territory, on the left"]
+    drawn += ["Hemorrhage, MCA territory, on the left"]
+    tokenizer = Tokenizer.train([*drawn] * 30, 300)
+
+    class Network:
+        def caption(self, seen: torch.Tensor, begin: int, rng: object = None) -> list[list[int]]:
+            assert begin == BEGIN_CASE
+            texts = [first] if rng is None else (drawn * len(seen))[: len(seen)]
+            return [tokenizer.encode(text) for text in texts]
+
+    loaded = LoadedCaptioner(Network(), tokenizer)  # type: ignore[arg-type]
+    caption = write_checked(loaded, torch.zeros(1, 2, 4), BEGIN_CASE, FOUND)
+    assert caption.first == first
+    assert caption.text == drawn[2]  # nothing struck, and all that was kept of the first
+    assert caption.checked == "Possibly infarction, MCA territory, on the left."
+    first = drawn[1]
+    assert write_checked(loaded, torch.zeros(1, 2, 4), BEGIN_CASE, FOUND).text == first
+
+
 def test_the_tokenizer_spells_what_it_never_saw() -> None:
     tokenizer = Tokenizer.train(["infarction, on the left"] * 30, 300)
     for text in ("infarction, on the left", "Größe: 12 ml", "left infarction"):
@@ -171,6 +198,8 @@ def test_the_caption_follows_from_image_and_mask() -> None:
         assert not torch.allclose(answers[0], other[1][0], atol=1e-4)
     for tokens in network.caption(seen):
         assert len(tokens) < 12
+    draws = [network.caption(seen, rng=torch.Generator().manual_seed(n)) for n in (0, 0, 1)]
+    assert draws[0] == draws[1] != draws[2]
 
 
 def test_a_lesion_falls_to_pieces() -> None:

@@ -9,6 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from phantom import write_label_map
 from shapes import write_shapes
 
@@ -24,6 +25,7 @@ from strokedx_core.synthesis.stroke import (
     another_view,
     generate_case,
 )
+from strokedx_core.synthesis.stroke_patches import blood
 from strokedx_core.synthesis.stroke_places import (
     Anatomy,
     _blob,
@@ -302,6 +304,44 @@ class TestCases:
         assert float(share[42, 24, 24]) == pytest.approx(0.45)
         assert 0.4 < float(share[30, 24, 24]) < 0.45
         assert 0.2 < float(share[30, 12, 12]) < 0.3
+
+    def test_blood_in_an_infarct_is_marked_where_it_looks_other_than_the_rest(
+        self, head: Head, shapes: list[LesionShape]
+    ) -> None:
+        unlike = 0
+        for seed in range(12):
+            case = generate_case(
+                head,
+                head_to_mni(head),
+                shapes,
+                seed,
+                sequences=("DWI",),
+                kind="transformation",
+                recipe=CLEAN,
+            )
+            _, ischemic, hemorrhagic = case.target.bool()
+            rest = ischemic & ~hemorrhagic
+            if not hemorrhagic.any() or int(rest.sum()) < 30:
+                continue
+            dwi = case.image[MODALITIES.index("DWI")]
+            near = rest & (F.max_pool3d(hemorrhagic[None].float(), 7, 1, 3)[0] > 0)
+            difference = float(dwi[hemorrhagic].mean() - dwi[near].mean())
+            assert abs(difference) > 0.3 * float(dwi[near].std())
+            unlike += 1
+        assert unlike >= 3
+
+    def test_fresh_blood_has_a_dark_rim(self) -> None:
+        axis = torch.arange(-15.0, 16)
+        depth = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij")).norm(dim=0) - 9
+        rimmed = 0
+        for seed in range(20):
+            painted = torch.ones(31, 31, 31)
+            for patch in blood(depth < 0, depth, "hyperacute", 1.0, rng(seed)):
+                if "B0" in patch.signals:
+                    painted *= 1 + patch.weight * (patch.signals["B0"].times - 1)
+            middle, rim = painted[15, 15, 15], painted[15, 15, 20:].min()
+            rimmed += bool(rim < 0.8 < middle)
+        assert 12 <= rimmed < 20
 
     def test_another_view_keeps_the_lesion_where_it_is(
         self, head: Head, shapes: list[LesionShape]

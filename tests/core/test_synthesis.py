@@ -360,6 +360,16 @@ class TestContrasts:
             for fluid_bright in ("T2W", "B0", "ADC"):
                 assert means[fluid_bright][csf] > means[fluid_bright][white]
 
+    def test_fluid_and_iron_show_on_swi(self) -> None:
+        names = ("cortex", "csf", "pallidum", "putamen", "caudate")
+        drawn = torch.stack([draw_contrast("SWI", rng(seed))[0] for seed in range(40)])
+        grey, fluid, *nuclei = (drawn[:, NAMES.index(name)] for name in names)
+        assert ((fluid / grey - 1).abs() > 0.07).all()  # darker or brighter, never alike
+        assert (fluid < grey).any()
+        assert (fluid > grey).any()
+        pallidum, putamen, caudate = (float((one / grey).mean()) for one in nuclei)
+        assert pallidum < putamen < caudate < 1
+
 
 class TestLabels:
     @pytest.mark.parametrize("radius", [3.0, 9.5, 14.0])

@@ -2,14 +2,15 @@
 
 from strokedx_core.captions.neural import write_caption
 caption = write_caption(mask, {"DWI": dwi, "ADC": adc}, brain, findings)
-caption.text          # what the network wrote
+caption.first         # what the network wrote first
+caption.text          # what it wrote again, where findings contradicted the first
 caption.checked       # what of it the findings bear out
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -38,10 +39,14 @@ __all__ = [
     "load_captioner",
     "pieces_on_grid",
     "write_caption",
+    "write_checked",
 ]
 
 POSSIBLY = "possibly"
 """Said before what the findings cannot tell."""
+
+_FURTHER = 32
+"""Texts that are drawn where a part of the likeliest is struck."""
 
 _LEAST = 0.1
 """Share of a voxel of the working grid from which a lesion too small to fill half of any counts."""
@@ -71,13 +76,16 @@ class NeuralCaption:
 
     Attributes
     ----------
+    first : str
+        The likeliest text, nothing of it checked.
     text : str
-        As written.
+        The same; or, where part of that is struck, the text of further ones of which least is.
     checked : str
         Without what was struck; what the findings cannot tell is marked as possible.
     statements : tuple of Checked
     """
 
+    first: str
     text: str
     checked: str
     statements: tuple[Checked, ...]
@@ -186,8 +194,47 @@ def write_caption(
             spacing_mm=spacing,
         )
         begin = BEGIN_CASE if slice_index is None else BEGIN_SLICE
-        (tokens,) = loaded.network.caption(seen, begin)
-    return check_text(loaded.tokenizer.decode(tokens), _with_type(findings, lesion_type))
+        return write_checked(loaded, seen, begin, _with_type(findings, lesion_type))
+
+
+def write_checked(
+    loaded: LoadedCaptioner, seen: torch.Tensor, begin: int, found: Mapping[str, Finding]
+) -> NeuralCaption:
+    """The likeliest text; or, where part of it is struck, that of many drawn ones of which least
+    is, and which says again most of what was not struck.
+
+    Parameters
+    ----------
+    loaded : LoadedCaptioner
+    seen : Tensor, shape (1, n, width)
+        Of `Captioner.look`.
+    begin : int
+        `BEGIN_CASE` or `BEGIN_SLICE`.
+    found : mapping of str to Finding
+        Of the case or the slice that it is about.
+    """
+    (tokens,) = loaded.network.caption(seen, begin)
+    first = check_text(loaded.tokenizer.decode(tokens), found)
+    if not _struck(first):
+        return first
+    rng = torch.Generator(seen.device).manual_seed(0)
+    drawn = loaded.network.caption(seen.expand(_FURTHER, -1, -1), begin, rng)
+    texts = [loaded.tokenizer.decode(tokens) for tokens in drawn]
+    others = [check_text(text, found) for text in dict.fromkeys(texts)]
+    kept = _kept(first)
+    best = min(
+        (first, *others),
+        key=lambda one: (_struck(one), -len(_kept(one) & kept), -len(_kept(one))),
+    )
+    return replace(best, first=first.text)
+
+
+def _struck(caption: NeuralCaption) -> int:
+    return sum(part.verdict == "struck" for part in caption.statements)
+
+
+def _kept(caption: NeuralCaption) -> set[Claim]:
+    return {(part.field, part.value) for part in caption.statements if part.verdict != "struck"}
 
 
 def _lesion(mask: Volume, grid: BrainGrid, slice_index: int | None) -> np.ndarray:
@@ -302,4 +349,4 @@ def check_text(text: str, found: Mapping[str, Finding]) -> NeuralCaption:
             acronym = phrase.text[1:2].isupper()
             plain = phrase.text if acronym else plain
             kept.append(plain if verdict == "borne out" else f"{POSSIBLY} {plain}")
-    return NeuralCaption(text, say(kept), tuple(statements))
+    return NeuralCaption(text, text, say(kept), tuple(statements))

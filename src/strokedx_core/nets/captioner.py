@@ -19,7 +19,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy import ndimage
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from strokedx_core.nets.unet3d import UNet3D
 
@@ -268,14 +268,18 @@ class Captioner(nn.Module):
         return logits
 
     @torch.no_grad()
-    def caption(self, seen: Tensor, begin: int = BEGIN_CASE) -> list[list[int]]:
-        """The likeliest token after each token, until the text ends.
+    def caption(
+        self, seen: Tensor, begin: int = BEGIN_CASE, rng: Generator | None = None
+    ) -> list[list[int]]:
+        """The likeliest token after each token, or one drawn, until the text ends.
 
         Parameters
         ----------
         seen : Tensor, shape (batch, n, width)
         begin : int
             `BEGIN_CASE` or `BEGIN_SLICE`.
+        rng : torch.Generator, optional
+            Draw each token as likely as it is, with this; on the device of `seen`.
 
         Returns
         -------
@@ -285,7 +289,11 @@ class Captioner(nn.Module):
         text = torch.full((len(seen), 1), begin, device=seen.device)
         ended = torch.zeros(len(seen), dtype=torch.bool, device=seen.device)
         while text.shape[1] < self.length and not ended.all():
-            following = self(seen, text)[:, -1].argmax(1)
+            logits = self(seen, text)[:, -1]
+            if rng is None:
+                following = logits.argmax(1)
+            else:
+                following = torch.multinomial(logits.softmax(1), 1, generator=rng)[:, 0]
             following = torch.where(ended, PAD, following)
             text = torch.cat((text, following[:, None]), dim=1)
             ended |= following == END

@@ -216,11 +216,17 @@ def _adc(d: Draw) -> dict[str, float]:
 def _swi(d: Draw) -> dict[str, float]:
     grey = d(0.5, 0.8)
     fat = grey * d(0.3, 1.5)
+    # Fluid is darker than tissue at the short repetition time of a 3-D SWI, brighter on a 2-D T2*W.
+    fluid = d(0.6, 0.92) if d(0, 1) < 0.4 else d(1.1, 1.8)
+    # Iron gathers in the nuclei with age, in the pallidum first.
+    iron = d(0, 1)
     return {
-        "white": grey * d(0.8, 1.0),
+        "white": grey * d(0.8, 1.1),
         "cortex": grey,
-        "csf": grey * d(0.8, 1.6),
-        "pallidum": grey * d(0.4, 0.9),
+        "csf": grey * fluid,
+        "caudate": grey * (1.02 - 0.3 * iron * d(0.4, 1)),
+        "putamen": grey * (1.02 - 0.45 * iron * d(0.4, 1)),
+        "pallidum": grey * (0.9 - 0.5 * iron * d(0.4, 1)),
         "vessel": grey * d(0.05, 0.6),
         "dura": grey * d(0.05, 0.8),
         "skin": fat * d(0.4, 1.0),

@@ -234,7 +234,7 @@ def generate_case(
     -----
     An old infarct is marked where it is the only stroke; beside a fresh one it is not. A lesion
     that none of the sequences shows, because it is not seen there at that age or because noise and
-    thick slices hide it, is not marked.
+    thick slices hide it, is not marked; nor is blood in an infarct that looks like the rest of it.
     """
     recipe = recipe or StrokeRecipe()
     rng = Generator().manual_seed(seed)
@@ -332,8 +332,11 @@ def generate_case(
         paint.drawn_on(name, mask, share, rng) & brain
         for name, mask, share in zip(drawn_on, (ischemic, hemorrhagic), shares, strict=True)
     )
+    # Blood in an infarct is told by how it differs from the rest of it.
+    rest = brain & ischemic if kind == "transformation" and ischemic.any() else brain
     ischemic, hemorrhagic = (
-        mask if _stands_out(mask, image, brain) else nothing for mask in (ischemic, hemorrhagic)
+        mask if _stands_out(mask, image, around) else nothing
+        for mask, around in ((ischemic, brain), (hemorrhagic, rest))
     )
     marks = {
         "general": ischemic | hemorrhagic,
@@ -378,8 +381,8 @@ def _generous(mask: Tensor, spacing: float, small: float) -> Tensor:
     return small + (_DRAWN_IF_LARGE - small) * (around_ml / _LARGE_ML).clamp_max(1)
 
 
-def _stands_out(mask: Tensor, image: Tensor, brain: Tensor) -> bool:
-    """Whether a lesion differs from what lies around it, in any sequence of an image, by more than
+def _stands_out(mask: Tensor, image: Tensor, tissue: Tensor) -> bool:
+    """Whether a lesion differs from the tissue around it, in any sequence of an image, by more than
     a third of the deviation there: less nobody would mark."""
     if not mask.any():
         return False
@@ -387,7 +390,7 @@ def _stands_out(mask: Tensor, image: Tensor, brain: Tensor) -> bool:
     for axis in range(3):  # One axis after the other: many times faster than a cube.
         size = [7 if a == axis else 1 for a in range(3)]
         grown = F.max_pool3d(grown, size, stride=1, padding=[n // 2 for n in size])
-    ring = (grown[0] > 0.5) & ~mask & brain
+    ring = (grown[0] > 0.5) & ~mask & tissue
     if int(ring.sum()) < 10:
         return True
     inside, around = image[:, mask], image[:, ring]

@@ -45,7 +45,7 @@ FOLDERS = ("head-labels", "lesion-masks", "atlas")
 _CHUNK = 100
 """Generated cases that are kept in one file."""
 
-_FORMAT = 5
+_FORMAT = 6
 """Raised whenever generated cases come out differently than before."""
 
 
