@@ -2,7 +2,7 @@
 
 On generated cases of the people and lesion shapes that were held out, each captioned as in use: the
 parts of the brain are those that the anatomy network tells, the findings are measured on them. The
-first text is the network's likeliest, nothing of it checked; where the findings contradict it, it
+first text is the network's likeliest, nothing of it checked; where the findings tell otherwise, it
 is written again::
 
     python benchmarks/captions.py --data DIR [--cases 500] [--card CARD.toml]

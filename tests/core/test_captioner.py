@@ -155,6 +155,10 @@ def test_what_would_be_struck_is_written_again() -> None:
     assert caption.checked == "Possibly infarction, MCA territory, on the left."
     first = drawn[1]
     assert write_checked(loaded, torch.zeros(1, 2, 4), BEGIN_CASE, FOUND).text == first
+    # It may be said of ACA too, but more of the lesions lies in the territory of MCA.
+    first = "Infarction, ACA territory, on the left"
+    assert check_text(first, FOUND).checked.endswith("ACA territory, on the left.")
+    assert write_checked(loaded, torch.zeros(1, 2, 4), BEGIN_CASE, FOUND).text == drawn[2]
 
 
 def test_the_tokenizer_spells_what_it_never_saw() -> None:

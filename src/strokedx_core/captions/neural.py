@@ -3,7 +3,7 @@
 from strokedx_core.captions.neural import write_caption
 caption = write_caption(mask, {"DWI": dwi, "ADC": adc}, brain, findings)
 caption.first         # what the network wrote first
-caption.text          # what it wrote again, where findings contradicted the first
+caption.text          # what it wrote again, where findings tell otherwise than the first
 caption.checked       # what of it the findings bear out
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from strokedx_core.captions.claims import Claim, borne_out
+from strokedx_core.captions.claims import Claim, borne_out, claims_of
 from strokedx_core.captions.facts import CaseFindings, Finding
 from strokedx_core.captions.parts import parts_of, parts_on
 from strokedx_core.captions.phrasing import read, say
@@ -46,7 +46,7 @@ POSSIBLY = "possibly"
 """Said before what the findings cannot tell."""
 
 _FURTHER = 32
-"""Texts that are drawn where a part of the likeliest is struck."""
+"""Texts that are drawn where findings tell otherwise than the likeliest."""
 
 _LEAST = 0.1
 """Share of a voxel of the working grid from which a lesion too small to fill half of any counts."""
@@ -79,7 +79,7 @@ class NeuralCaption:
     first : str
         The likeliest text, nothing of it checked.
     text : str
-        The same; or, where part of that is struck, the text of further ones of which least is.
+        The same; or, where findings tell otherwise, that of further texts which agrees with most.
     checked : str
         Without what was struck; what the findings cannot tell is marked as possible.
     statements : tuple of Checked
@@ -200,8 +200,11 @@ def write_caption(
 def write_checked(
     loaded: LoadedCaptioner, seen: torch.Tensor, begin: int, found: Mapping[str, Finding]
 ) -> NeuralCaption:
-    """The likeliest text; or, where part of it is struck, that of many drawn ones of which least
-    is, and which says again most of what was not struck.
+    """The likeliest text; or, where findings tell otherwise or better, that of many drawn ones
+    which agrees with them most, and which says again most of what did in the first.
+
+    Better is what `claims_of` would say: of two arteries that may be named, the one that holds
+    more.
 
     Parameters
     ----------
@@ -213,28 +216,30 @@ def write_checked(
     found : mapping of str to Finding
         Of the case or the slice that it is about.
     """
+    truth = claims_of(found)
+
+    def good(caption: NeuralCaption) -> set[Claim]:
+        return {
+            (part.field, part.value)
+            for part in caption.statements
+            if part.verdict != "struck" and truth.get(part.field, part.value) == part.value
+        }
+
     (tokens,) = loaded.network.caption(seen, begin)
     first = check_text(loaded.tokenizer.decode(tokens), found)
-    if not _struck(first):
+    kept = good(first)
+    if len(kept) == len(first.statements):
         return first
     rng = torch.Generator(seen.device).manual_seed(0)
     drawn = loaded.network.caption(seen.expand(_FURTHER, -1, -1), begin, rng)
     texts = [loaded.tokenizer.decode(tokens) for tokens in drawn]
     others = [check_text(text, found) for text in dict.fromkeys(texts)]
-    kept = _kept(first)
-    best = min(
-        (first, *others),
-        key=lambda one: (_struck(one), -len(_kept(one) & kept), -len(_kept(one))),
-    )
-    return replace(best, first=first.text)
 
+    def rank(caption: NeuralCaption) -> tuple[int, int, int]:
+        said = good(caption)
+        return len(said) - len(caption.statements), len(said & kept), len(said)
 
-def _struck(caption: NeuralCaption) -> int:
-    return sum(part.verdict == "struck" for part in caption.statements)
-
-
-def _kept(caption: NeuralCaption) -> set[Claim]:
-    return {(part.field, part.value) for part in caption.statements if part.verdict != "struck"}
+    return replace(max((first, *others), key=rank), first=first.text)
 
 
 def _lesion(mask: Volume, grid: BrainGrid, slice_index: int | None) -> np.ndarray:
