@@ -114,7 +114,6 @@ def main() -> None:
     first: list[str] = []
     written: list[str] = []
     claims: list[dict[str, str]] = []
-    checked: list[str] = []
     wrong: dict[str, list[bool]] = {}
     types: Counter[tuple[str, str]] = Counter()
     with tempfile.TemporaryDirectory() as cache:
@@ -125,7 +124,6 @@ def main() -> None:
             text = done.caption.text
             first.append(done.caption.first)
             written.append(text)
-            checked.append(done.caption.checked)
             claims.append(said.claims)
             for name, about, found in (
                 ("first text, against the findings", done.caption.first, done.found),
