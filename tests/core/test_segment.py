@@ -18,6 +18,7 @@ from orientations import AXES, turned, turned_back
 from strokedx_core.diffusion import adc_from
 from strokedx_core.evaluation.metrics import dice
 from strokedx_core.inference import automatic, lesion_case, prediction
+from strokedx_core.inference.brain_grid import BrainGrid
 from strokedx_core.inference.devices import DeviceError
 from strokedx_core.inference.lesion_case import place_on_grid
 from strokedx_core.inference.lesions import SMALLEST_ML, drop_small, mask_of
@@ -311,6 +312,19 @@ class TestGrids:
         assert dice(result.mask, LESION) > 0.75
         assert [lesion.side for lesion in result.lesions()] == ["left", "right"]
         assert not [flag for flag in result.flags if flag.code == "aligned"]
+
+    def test_voxels_of_its_own_size_are_taken_as_they_are(self) -> None:
+        data = np.random.default_rng(0).random((31, 30, 20), np.float32)
+        affine = np.diag([-2.0, 2.0, 2.0, 1.0])
+        brain = np.zeros(data.shape, bool)
+        for last in (20, 21):
+            brain[4:last, 5:24, 3:18] = True
+            grid = BrainGrid.around(brain, affine, 2.0, 8)
+            image = grid.image(data, affine)
+            assert np.isin(data[brain], image).all()
+            back = grid.native(image, grid.box)
+            box = grid.native_box(grid.box)
+            np.testing.assert_array_equal(back, data[box])
 
     def test_the_first_volume_gives_the_grid(self) -> None:
         dwi, flair = head(), elsewhere(head(), (60, 60, 50), tilted(10, (2.5, 2.5, 4.0)))

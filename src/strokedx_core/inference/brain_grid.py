@@ -16,7 +16,10 @@ from strokedx_core.volume import from_canonical, onto_grid, resample, to_canonic
 __all__ = ["Box", "BrainGrid"]
 
 MARGIN_MM = 4.0
-"""How far around the brain the grid reaches at least."""
+"""How far around the brain the grid reaches, up to half a voxel less on one side."""
+
+_SAME = 1e-3
+"""How much a size may differ from another, as a share, that it is the same."""
 
 Box = tuple[slice, slice, slice]
 Triple = tuple[float, float, float]
@@ -80,7 +83,10 @@ class BrainGrid:
             step = float(spacing_mm / size)
             counts.append(count)
             steps.append(step)
-            starts.append(float((low + high) / 2 - step * (count - 1) / 2))
+            start = float((low + high) / 2 - step * (count - 1) / 2)
+            # Voxels of the volume's own size are the volume's own: halfway between them, small
+            # lesions would be blurred away.
+            starts.append(float(np.floor(start)) if abs(step - 1) < _SAME else start)
         x, y, z = mask.shape
         return cls(_three(counts), _three(starts), _three(steps), (x, y, z), np.array(affine))
 
