@@ -112,6 +112,14 @@ def test_what_findings_bear_out(claim: tuple[str, str], true: bool | None) -> No
     assert borne_out(claim, FOUND) is true
 
 
+def test_a_lesion_that_no_artery_supplies_is_in_no_territory() -> None:
+    in_ventricle = {**FOUND, "arteries": Finding([])}
+    assert "territory" not in claims_of(in_ventricle)
+    assert borne_out(("territory", "MCA"), in_ventricle) is False
+    unknown = {**FOUND, "arteries": Finding(reason="there is no image")}
+    assert borne_out(("territory", "MCA"), unknown) is None
+
+
 def test_what_is_not_borne_out_is_struck() -> None:
     text = "Infarction, on the right, in the territory of the middle cerebral artery. ACA "
     text += "territory, the weather is fine, of medium size, of medium size."
@@ -151,14 +159,19 @@ def test_what_would_be_struck_is_written_again() -> None:
     loaded = LoadedCaptioner(Network(), tokenizer)  # type: ignore[arg-type]
     caption = write_checked(loaded, torch.zeros(1, 2, 4), BEGIN_CASE, FOUND)
     assert caption.first == first
-    assert caption.text == drawn[2]  # nothing struck, and all that was kept of the first
+    assert caption.text == "Infarction, MCA territory, on the left."
     assert caption.checked == "Possibly infarction, MCA territory, on the left."
     first = drawn[1]
     assert write_checked(loaded, torch.zeros(1, 2, 4), BEGIN_CASE, FOUND).text == first
     # It may be said of ACA too, but more of the lesions lies in the territory of MCA.
-    first = "Infarction, ACA territory, on the left"
+    first = "Infarction. ACA territory, on the left"
     assert check_text(first, FOUND).checked.endswith("ACA territory, on the left.")
-    assert write_checked(loaded, torch.zeros(1, 2, 4), BEGIN_CASE, FOUND).text == drawn[2]
+    again = write_checked(loaded, torch.zeros(1, 2, 4), BEGIN_CASE, FOUND).text
+    assert again == "Infarction. MCA territory, on the left."
+    # Nothing that is drawn tells the size better.
+    first = "On the left, small"
+    caption = write_checked(loaded, torch.zeros(1, 2, 4), BEGIN_CASE, FOUND)
+    assert (caption.text, caption.checked) == ("On the left, small.", "On the left.")
 
 
 def test_the_tokenizer_spells_what_it_never_saw() -> None:

@@ -104,9 +104,11 @@ def borne_out(claim: Claim, found: Mapping[str, Finding]) -> bool | None:
     if "presence" in truth:
         return False
     if field in ("territory", "lobe"):
-        shares = _shares(found, "arteries" if field == "territory" else "lobes")
+        name = "arteries" if field == "territory" else "lobes"
+        shares = _shares(found, name)
         if not shares:
-            return None
+            # Known, they lie in none: those in a ventricle, of an artery.
+            return False if _known(found, name) else None
         return truth[field] == value or shares.get(value, 0.0) >= NAMED_SHARE
     if claim == ("side", "both") and _known(found, "bilateral"):
         return bool(found["bilateral"].value) or truth.get("side") == "both"

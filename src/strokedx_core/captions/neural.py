@@ -9,6 +9,7 @@ caption.checked       # what of it the findings bear out
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -79,7 +80,7 @@ class NeuralCaption:
     first : str
         The likeliest text, nothing of it checked.
     text : str
-        The same; or, where findings tell otherwise, that of further texts which agrees with most.
+        The same; where findings tell otherwise, in words of further texts that agree with them.
     checked : str
         Without what was struck; what the findings cannot tell is marked as possible.
     statements : tuple of Checked
@@ -200,11 +201,11 @@ def write_caption(
 def write_checked(
     loaded: LoadedCaptioner, seen: torch.Tensor, begin: int, found: Mapping[str, Finding]
 ) -> NeuralCaption:
-    """The likeliest text; or, where findings tell otherwise or better, that of many drawn ones
-    which agrees with them most, and which says again most of what did in the first.
+    """The likeliest text; where findings tell otherwise or better, in other words of the network.
 
     Better is what `claims_of` would say: of two arteries that may be named, the one that holds
-    more.
+    more. Further texts are drawn then, and a phrase that is not the best takes on what most of
+    those say that are right in its field; where none is, it stays.
 
     Parameters
     ----------
@@ -218,28 +219,35 @@ def write_checked(
     """
     truth = claims_of(found)
 
-    def good(caption: NeuralCaption) -> set[Claim]:
-        return {
-            (part.field, part.value)
-            for part in caption.statements
-            if part.verdict != "struck" and truth.get(part.field, part.value) == part.value
-        }
+    def best(part: Checked) -> bool:
+        return part.verdict != "struck" and truth.get(part.field, part.value) == part.value
 
     (tokens,) = loaded.network.caption(seen, begin)
-    first = check_text(loaded.tokenizer.decode(tokens), found)
-    kept = good(first)
-    if len(kept) == len(first.statements):
+    text = loaded.tokenizer.decode(tokens)
+    first = check_text(text, found)
+    if all(best(part) for part in first.statements):
         return first
     rng = torch.Generator(seen.device).manual_seed(0)
-    drawn = loaded.network.caption(seen.expand(_FURTHER, -1, -1), begin, rng)
-    texts = [loaded.tokenizer.decode(tokens) for tokens in drawn]
-    others = [check_text(text, found) for text in dict.fromkeys(texts)]
+    right: dict[str, Counter[str]] = {}
+    for tokens in loaded.network.caption(seen.expand(_FURTHER, -1, -1), begin, rng):
+        for part in check_text(loaded.tokenizer.decode(tokens), found).statements:
+            if best(part):
+                right.setdefault(part.field, Counter())[_within(part.text)] += 1
+    said = {part.field for part in first.statements if best(part)}
+    phrases = []
+    for part in first.statements:
+        phrase = _within(part.text)
+        if part.field in right and part.field not in said:
+            ((phrase, _),) = right[part.field].most_common(1)
+            said.add(part.field)
+        phrases.append(phrase)
+    again = say(phrases, [phrase.ends for phrase in read(text)])
+    return replace(check_text(again, found), first=text)
 
-    def rank(caption: NeuralCaption) -> tuple[int, int, int]:
-        said = good(caption)
-        return len(said) - len(caption.statements), len(said & kept), len(said)
 
-    return replace(max((first, *others), key=rank), first=first.text)
+def _within(phrase: str) -> str:
+    """A phrase as it stands within a sentence: acronyms alone begin with a capital."""
+    return phrase if phrase[1:2].isupper() else phrase[:1].lower() + phrase[1:]
 
 
 def _lesion(mask: Volume, grid: BrainGrid, slice_index: int | None) -> np.ndarray:
@@ -350,8 +358,6 @@ def check_text(text: str, found: Mapping[str, Finding]) -> NeuralCaption:
             said.add(phrase.claim)
         statements.append(Checked(phrase.text, field, value, verdict))
         if verdict != "struck":
-            plain = phrase.text[:1].lower() + phrase.text[1:]
-            acronym = phrase.text[1:2].isupper()
-            plain = phrase.text if acronym else plain
+            plain = _within(phrase.text)
             kept.append(plain if verdict == "borne out" else f"{POSSIBLY} {plain}")
     return NeuralCaption(text, text, say(kept), tuple(statements))

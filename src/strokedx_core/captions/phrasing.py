@@ -34,10 +34,13 @@ class Said:
     text : str
     claim : (str, str) or None
         Field and value; None where the phrase says nothing that is known.
+    ends : bool
+        Whether a sentence ends behind it.
     """
 
     text: str
     claim: Claim | None
+    ends: bool = False
 
 
 @lru_cache
@@ -92,5 +95,5 @@ def say(phrases: Iterable[str], breaks: Iterable[bool] = ()) -> str:
 
 def read(text: str) -> list[Said]:
     """The phrases of a text, and what each claims."""
-    parts = (part.strip() for part in re.split(r"[.,;]", text))
-    return [Said(part, _meanings().get(part.lower())) for part in parts if part]
+    parts = ((part.strip(), end) for part, end in re.findall(r"([^.,;]+)([.,;]?)", text))
+    return [Said(part, _meanings().get(part.lower()), end == ".") for part, end in parts if part]
