@@ -155,6 +155,25 @@ class TestClick:
         made.click(Click(index))
         assert made.mask[index]
 
+    def test_the_rim_of_a_large_lesion_is_not_drawn_anew_but_what_is_missing_is(self) -> None:
+        shape, middle = (60, 60, 60), np.array([30, 30, 30])
+        offset = (np.indices(shape).T - middle).T
+        distance = np.linalg.norm(offset, axis=0)
+        lesion = distance <= 12
+        data = np.random.default_rng(0).normal(100, 3, shape) * (distance < 28)
+        data[lesion] = 400
+        volume = volume_from_array(data.astype(np.float32), np.diag([2.0, 2, 2, 1]))
+        start = (distance <= 11) & (offset[0] < 5)
+        made = session(volume, start=start)
+        made.click(Click((18, 30, 30)))
+        added = made.mask & ~start
+        assert added[18, 30, 30]
+        assert np.linalg.norm(np.argwhere(added) - (18, 30, 30), axis=1).max() * 2 < 12
+        made.click(Click((37, 30, 30)))
+        cap = lesion & (offset[0] >= 6)
+        assert (made.mask & cap).sum() > 0.9 * cap.sum()
+        assert not made.mask[25, 19:21, 30].any()
+
     def test_the_mask_is_a_view_that_follows_and_cannot_be_written(self) -> None:
         made = session()
         mask = made.mask

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cc3d
 import numpy as np
+from scipy import ndimage
 
 from strokedx_core.inference.automatic import automatic_steps
 from strokedx_core.inference.brain_grid import Box
@@ -22,6 +24,9 @@ them. Faces where the grid ends have none."""
 
 REACH_MM = 5.0
 """How far from a click what it changes may begin."""
+
+THIN_MM = 3.0
+"""Half of the thickness from which what a click changes may go on, away from it."""
 
 
 @dataclass(eq=False)
@@ -215,19 +220,24 @@ class ClickSession:
         old, before = self._mask[box], self._probability[box]
         found = probability >= self._start.threshold
         changed = found & ~old if click.positive else old & ~found
-        pieces = cc3d.connected_components(changed, connectivity=26)
         spacing = self._case.volume.spacing
-        near = tuple(
-            slice(
-                max(0, at - edge.start - round(REACH_MM / size)),
-                at - edge.start + 1 + round(REACH_MM / size),
+        near = np.zeros(changed.shape, bool)
+        near[
+            tuple(
+                slice(
+                    max(0, at - edge.start - round(REACH_MM / size)),
+                    at - edge.start + 1 + round(REACH_MM / size),
+                )
+                for at, edge, size in zip(click.index, box, spacing, strict=True)
             )
-            for at, edge, size in zip(click.index, box, spacing, strict=True)
-        )
+        ] = True
+        # The rim of a large lesion is not to be drawn anew all around for a click beside it.
+        leading = changed & (near | _opened(changed, spacing))
+        pieces = cc3d.connected_components(leading, connectivity=26)
         meant = np.zeros(int(pieces.max(initial=0)) + 1, bool)
         meant[pieces[near]] = True
         meant[0] = False
-        counts: np.ndarray = meant[pieces]
+        counts: np.ndarray = changed & _within(meant[pieces], THIN_MM, spacing)
         np.copyto(probability, before, where=~counts)
         return counts
 
@@ -252,3 +262,18 @@ class ClickSession:
             if click.positive and inner:
                 spared.append(tuple(place))
         return drop_small(context, self._start.volume.voxel_ml, spared)[inside]
+
+
+def _within(mask: np.ndarray, reach_mm: float, spacing: Sequence[float]) -> np.ndarray:
+    """What is no farther than that from a mask, the mask included."""
+    if not mask.any():
+        return mask
+    near: np.ndarray = ndimage.distance_transform_edt(~mask, spacing) <= reach_mm
+    return near
+
+
+def _opened(mask: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
+    """Where a ball of radius `THIN_MM` fits into a mask; beyond its box it goes on."""
+    wide = np.pad(mask, 1, mode="edge")
+    inside = ndimage.distance_transform_edt(wide, spacing)[1:-1, 1:-1, 1:-1]
+    return _within(inside > THIN_MM, THIN_MM, spacing)
