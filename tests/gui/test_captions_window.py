@@ -15,7 +15,7 @@ def test_captions_at_three_window_sizes(
 ) -> None:
     from napari_strokedx.widgets.captions import CaptionsWidget
 
-    choose(window, "File", "Open Sample", "Synthetic head (StrokeDx)")
+    choose(window, "File", "Open Sample", "StrokeDx", "Synthetic head")
     qtbot.waitUntil(lambda: any("FLAIR" in layer.name for layer in window.layers), timeout=60_000)
     for layer in list(window.layers):
         if "FLAIR" not in layer.name:

@@ -12,6 +12,10 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QDockWidget
 
+from napari_strokedx.reader import read_layer
+from strokedx_core.evaluation.metrics import dice
+from strokedx_core.sample import sample_stroke
+
 pytestmark = pytest.mark.gui
 
 WIDGET = ("Plugins", "StrokeDx", "Lesion segmentation (StrokeDx)")
@@ -100,6 +104,29 @@ def test_from_the_menus_to_lesions_and_back_by_the_table(
         assert result.data[tuple(at)] == row + 1
     assert [table.item(row, 2).text() for row in (0, 1)] == ["left", "right"]
     picture(window, f"lesion_{entry[0].lower()}_after")
+
+
+def test_the_sample_from_the_menus_to_its_infarct(
+    qtbot, window, choose: Callable, click: Callable, picture: Callable
+) -> None:
+    """With the network that ships."""
+    from napari_strokedx.widgets.lesion import LesionWidget
+
+    choose(window, "File", "Open Sample", "StrokeDx", "Synthetic stroke")
+    choose(window, *WIDGET)
+    (widget,) = window.window._qt_window.findChildren(LesionWidget)
+    qtbot.waitUntil(lambda: "(" in widget.device_box.itemText(0), timeout=60_000)
+    assert list(widget.rows.layers()) == ["DWI", "ADC"]
+    click(widget.run_button)
+    settle(qtbot, widget)
+    result = window.layers[-1]
+    assert result.name == "Synthetic stroke DWI lesion mask"
+    truth = read_layer(sample_stroke().lesion)[0]
+    found, wanted = np.asarray(result.data) > 0, np.asarray(truth) > 0
+    assert dice(found, wanted) > 0.7
+    place = widget.table.visualItemRect(widget.table.item(0, 1)).center()
+    QTest.mouseClick(widget.table.viewport(), Qt.MouseButton.LeftButton, pos=place)
+    picture(window, "lesion_sample_after")
 
 
 def test_the_slider_by_keys(qtbot, window, opened: Callable, click: Callable) -> None:

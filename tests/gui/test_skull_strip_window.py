@@ -13,7 +13,7 @@ from strokedx_core.volume import read_mask
 
 pytestmark = pytest.mark.gui
 
-SAMPLE = ("File", "Open Sample", "Synthetic head (StrokeDx)")
+SAMPLE = ("File", "Open Sample", "StrokeDx", "Synthetic head")
 WIDGET = ("Plugins", "StrokeDx", "Skull strip (StrokeDx)")
 SEGMENT = ("Layers", "Segment", "Skull strip (StrokeDx)")
 

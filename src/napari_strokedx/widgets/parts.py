@@ -45,7 +45,7 @@ __all__ = [
     "sentence",
 ]
 
-NO_IMAGE = "Open a scan first, or File > Open Sample > Synthetic head (StrokeDx)."
+NO_IMAGE = "Open a scan first, or one of File > Open Sample > StrokeDx."
 _WORDS = {
     "S": "superior",
     "I": "inferior",
