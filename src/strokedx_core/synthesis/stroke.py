@@ -378,7 +378,7 @@ def another_view(case: StrokeCase, rng: Generator) -> tuple[Tensor, Tensor]:
 
 
 def _softened(image: Tensor, rng: Generator) -> Tensor:
-    """An image as linear interpolation, up to half a voxel beside, blurs it; it stays in place."""
+    """An image as linear interpolation up to half a voxel beside its voxels blurs it, where it lies."""
     soft = image
     for axis in range(1, 4):
         beside = uniform(0, 0.5, rng)
