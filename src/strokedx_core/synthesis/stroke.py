@@ -64,9 +64,6 @@ program's of a large one 0.45 and 0.18, here 0.42 and 0.10 (`benchmarks/referenc
 _AROUND_MM, _LARGE_ML = 60.0, 80.0
 """From how much infarct in a cube of this width on an infarct is marked as a very large one is."""
 
-_SOFTENED = 0.5
-"""Share of the views of a case that are softened."""
-
 _ISCHEMIC_ON = ("DWI", "ADC", "FLAIR", "B0", "T2W", "T1W", "SWI")
 _BLOOD_ON = ("SWI", "B0", "T2W", "DWI", "ADC", "FLAIR", "T1W")
 """Which sequence a lesion is drawn on: the first of these that is there."""
@@ -354,9 +351,6 @@ def generate_case(
 def another_view(case: StrokeCase, rng: Generator) -> tuple[Tensor, Tensor]:
     """A case's image and target, mirrored or not, each sequence a little brighter or darker.
 
-    Half of the images are softened as those of a scan are whose voxels do not lie on the network's
-    grid: there each value is a mean of its neighbours'.
-
     Parameters
     ----------
     case : StrokeCase
@@ -370,24 +364,9 @@ def another_view(case: StrokeCase, rng: Generator) -> tuple[Tensor, Tensor]:
     image, target = case.image, case.target
     if uniform(0, 1, rng) < 0.5:
         image, target = image.flip(1), target.flip(1)
-    if uniform(0, 1, rng) < _SOFTENED:
-        image = _softened(image, rng)
     draws = torch.rand((2, len(image), 1, 1, 1), generator=rng).to(image.device)
     gain, gamma = (2 * draws - 1) * 0.1
     return image.pow(gamma.exp()) * gain.exp(), target
-
-
-def _softened(image: Tensor, rng: Generator) -> Tensor:
-    """An image as linear interpolation up to half a voxel beside its voxels blurs it, where it lies."""
-    soft = image
-    for axis in range(1, 4):
-        beside = uniform(0, 0.5, rng)
-        size, pad = image.shape[axis], [0] * 6
-        pad[6 - 2 * axis] = pad[7 - 2 * axis] = 1
-        wide = F.pad(soft[None], pad, mode="replicate")[0]
-        around = wide.narrow(axis, 0, size) + wide.narrow(axis, 2, size)
-        soft = torch.lerp(soft, around / 2, beside * (1 - beside))
-    return soft * (image != 0)
 
 
 def _generous(mask: Tensor, spacing: float, small: float) -> Tensor:
