@@ -484,7 +484,6 @@ def test_the_recipe_is_checked(tmp_path: Path) -> None:
         ("speed = 1", "speed"),
         ("width = 30", "multiple of heads"),
         ("[generator]\nspacing = 2.0", "unknown keys"),
-        ("[emphasis]\nage = 2.0", "unknown fields"),
     ):
         path.write_text(text)
         with pytest.raises(ConfigError, match=told):

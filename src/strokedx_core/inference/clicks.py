@@ -274,6 +274,8 @@ def _within(mask: np.ndarray, reach_mm: float, spacing: Sequence[float]) -> np.n
 
 def _opened(mask: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
     """Where a ball of radius `THIN_MM` fits into a mask; beyond its box it goes on."""
+    if mask.all():
+        return mask
     wide = np.pad(mask, 1, mode="edge")
     inside = ndimage.distance_transform_edt(wide, spacing)[1:-1, 1:-1, 1:-1]
     return _within(inside > THIN_MM, THIN_MM, spacing)

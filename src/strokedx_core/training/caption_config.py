@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
-from strokedx_core.captions.claims import FIELDS
 from strokedx_core.synthesis.stroke import StrokeRecipe
 from strokedx_core.training.tables import (
     ConfigError,
@@ -51,8 +50,6 @@ class CaptionConfig(Strict):
         As `nets.captioner.Captioner` has them.
     slices : float
         Share of what is learnt that is on a single slice.
-    emphasis : dict of str to float
-        Field → how many times as much as others its question counts in the loss.
     resampled : float
         Share of the whole cases that are learnt as from a grid that lies beside, as in use:
         blurred, with pieces of the lesion that touch.
@@ -99,7 +96,6 @@ class CaptionConfig(Strict):
     length: int = Field(80, gt=0)
     vocabulary: int = Field(700, gt=260)
     slices: float = Field(0.3, ge=0, le=1)
-    emphasis: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
     resampled: float = Field(0.6, ge=0, le=1)
     cases: int = Field(4000, gt=0)
     validation_cases: int = Field(500, gt=0)
@@ -123,8 +119,6 @@ class CaptionConfig(Strict):
             TypeAdapter(StrokeRecipe).validate_python(self.generator)
         except ValidationError as error:
             raise ValueError(f"generator: {reasons(error)}") from error
-        if strange := set(self.emphasis) - set(FIELDS):
-            raise ValueError(f"emphasis: unknown fields {sorted(strange)}; known: {list(FIELDS)}")
         if self.width % self.heads:
             raise ValueError(f"width ({self.width}) must be a multiple of heads ({self.heads})")
         return self

@@ -137,7 +137,7 @@ def train_captioner(
             for group, share in zip(optimizer.param_groups, (1, config.encoder_rate), strict=True):
                 group["lr"] = rate * share
             examples = examples_of(config, cases, step)
-            loss = _loss(model.train(), examples, tokenizer, device, config.emphasis)
+            loss = _loss(model.train(), examples, tokenizer, device)
             image = torch.cat([example.image.flatten() for example in examples])
             lesion = torch.cat([example.lesion.flatten() for example in examples])
             numbers = range(len(examples))
@@ -219,14 +219,10 @@ def _tokenizer(config: CaptionConfig, cases: Sequence[CaptionCase]) -> Tokenizer
 
 
 def _loss(
-    model: Captioner,
-    examples: Sequence[Example],
-    tokenizer: Tokenizer,
-    device: torch.device,
-    emphasis: Mapping[str, float],
+    model: Captioner, examples: Sequence[Example], tokenizer: Tokenizer, device: torch.device
 ) -> Tensor:
-    """Mean cross-entropy of the tokens that follow, and, where they are known, of the answers, as
-    many times as `emphasis` has it, and of which voxels are blood, every lesion alike."""
+    """Mean cross-entropy of the tokens that follow, and, where they are known, of the answers and
+    of which voxels are blood, every lesion alike."""
     shapes = {example.lesion.shape for example in examples}
     tokens, answers, blood = [], [], []
     for shape in sorted(shapes):
@@ -249,8 +245,8 @@ def _loss(
         if len(meant) == len(alike):
             columns = torch.tensor(meant, device=device).unbind(1)
             answers += [
-                emphasis.get(field, 1.0) * F.cross_entropy(given, column, reduction="none")
-                for field, given, column in zip(FIELDS, answered, columns, strict=True)
+                F.cross_entropy(given, column, reduction="none")
+                for given, column in zip(answered, columns, strict=True)
             ]
         for example, given in zip(alike, bled, strict=True):
             if example.blood is not None and len(given):
