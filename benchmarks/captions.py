@@ -42,7 +42,7 @@ from strokedx_core.synthesis.described import Described
 from strokedx_core.synthesis.stroke import StrokeCase
 from strokedx_core.tasks import MODALITIES
 from strokedx_core.training.caption_cases import described_cases
-from strokedx_core.training.caption_config import CaptionConfig, read_caption_config
+from strokedx_core.training.caption_config import read_caption_config
 from strokedx_core.training.captioning import field_accuracy
 from strokedx_core.volume import volume_from_array
 
@@ -77,15 +77,6 @@ def caption(case: StrokeCase, said: Described, weights: str | None) -> Captioned
     written = write_caption(mask, images, brain, blind, weights=weights)
     checked = check_text(written.text, found.findings)
     return Captioned(replace(checked, first=written.first), found)
-
-
-def as_scanned() -> CaptionConfig:
-    """What the captioner was trained on, in finer voxels."""
-    config = read_caption_config()
-    finer = config.grid.spacing / SPACING_MM
-    shape = tuple(round(count * finer) for count in config.grid.shape)
-    grid = config.grid.model_copy(update={"shape": shape, "spacing": SPACING_MM})
-    return config.model_copy(update={"grid": grid})
 
 
 def unsupported(text: str, found: CaseFindings) -> list[bool]:
@@ -129,7 +120,8 @@ def main() -> None:
     wrong: dict[str, list[bool]] = {}
     types: Counter[tuple[str, str]] = Counter()
     with tempfile.TemporaryDirectory() as cache:
-        make = described_cases(as_scanned(), folders, Path(cache), held_out=True)
+        config = read_caption_config().model_copy(update={"scan_spacing": SPACING_MM})
+        make = described_cases(config, folders, Path(cache), held_out=True)
         for number in track(range(options.cases), "captions"):
             case, said = make(number)
             done = caption(case, said, options.weights)

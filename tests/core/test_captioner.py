@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from strokedx_core.captions.neural import (
     check_text,
     load_captioner,
     pieces_on_grid,
+    write_caption,
     write_checked,
 )
 from strokedx_core.captions.parts import PARTS, mirrored_parts, parts_on
@@ -30,12 +32,18 @@ from strokedx_core.nets.captioner import (
     Captioner,
     pieces_of,
 )
-from strokedx_core.training.caption_cases import CaptionCase
+from strokedx_core.tasks import MODALITIES
+from strokedx_core.training.caption_cases import (
+    CaptionCase,
+    described_cases,
+    generated_cases,
+)
 from strokedx_core.training.caption_config import CaptionConfig, read_caption_config
-from strokedx_core.training.caption_examples import examples_of, mirrored
+from strokedx_core.training.caption_examples import mirrored
 from strokedx_core.training.captioning import field_accuracy, train_captioner
 from strokedx_core.training.checkpoint import load_checkpoint, save_checkpoint
 from strokedx_core.training.tables import ConfigError
+from strokedx_core.volume import volume_from_array
 
 ENCODER = {
     "in_channels": 10, "out_channels": 3, "widths": [4, 8, 8, 8], "convs": 1, "stem_stride": 1,
@@ -347,15 +355,15 @@ def made_up(number: int) -> CaptionCase:
     parts = torch.zeros(16, 16, 16, dtype=torch.uint8)
     parts[8:] = 1  # the right half
     bled = lesion & torch.tensor(blood)
-    return CaptionCase((3,), image.half(), lesion, parts, bled, claims, slices)
+    return CaptionCase((3,), image.half(), lesion, parts, bled, lesion.byte(), claims, slices)
 
 
 @pytest.fixture(scope="module")
 def config() -> CaptionConfig:
     return CaptionConfig(
-        steps=160, steps_per_epoch=80, checkpoint_every=40, batch=8, phrasings=2, encoder=ENCODER,
+        steps=240, steps_per_epoch=120, checkpoint_every=40, batch=8, phrasings=2, encoder=ENCODER,
         width=32, layers=1, heads=4, length=24, vocabulary=330, learning_rate=2e-3, warmup=10,
-        ema=0.9, encoder_rate=1.0, resampled=0.3,
+        ema=0.9, encoder_rate=1.0,
     )  # fmt: skip
 
 
@@ -375,7 +383,7 @@ def run(config: CaptionConfig, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def use_made_up_cases(patch: pytest.MonkeyPatch) -> None:
-    def cases(*_: object, held_out: bool, quiet: bool) -> list[CaptionCase]:
+    def cases(*_: object, held_out: bool, multiple: int, quiet: bool) -> list[CaptionCase]:
         return [made_up(n) for n in (range(1000, 1040) if held_out else range(80))]
 
     patch.setattr("strokedx_core.training.captioning.generated_cases", cases)
@@ -436,34 +444,57 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(
         assert torch.equal(value, other["model"][name]), name
     rows = [(path / "metrics.csv").read_text().splitlines() for path in (run, tmp_path / "whole")]
     assert len(rows[0]) == 3
-    assert (run / "captions" / "step_000160.txt").read_text().count("written:") == 40
+    assert (run / "captions" / "step_000240.txt").read_text().count("written:") == 40
     assert (run / "curves.png").stat().st_size > 1000
     with pytest.raises(ConfigError, match="another configuration"):
-        train_captioner(config.model_copy(update={"steps": 161}), {}, run, quiet=True)
+        train_captioner(config.model_copy(update={"steps": 241}), {}, run, quiet=True)
 
 
-def test_a_case_is_learnt_as_from_a_grid_beside() -> None:
-    lesion = torch.zeros(16, 16, 16, dtype=torch.bool)
-    lesion[2:6, 4:8, 4:8] = lesion[7:11, 4:8, 4:8] = lesion[13, 13, 13] = True
-    image = lesion.half()[None]
-    parts = torch.arange(16**3, dtype=torch.int32).reshape(16, 16, 16).to(torch.uint8)
-    case = CaptionCase((3,), image, lesion, parts, lesion, {"number": "few"})
-    config = CaptionConfig(resampled=1.0, batch=40)
-    touched = 0
-    for example in examples_of(config, [case], 0):
-        marked, pieces = example.lesion[0] > 0, example.pieces[0]
-        assert set(pieces.unique().tolist()) == {0, 1, 2, 3}
-        assert torch.equal(pieces > 0, marked)
-        assert abs(int(marked.sum()) - 129) < 140
-        assert example.blood is not None
-        assert not (example.blood[0] & ~marked).any()
-        # The mask moves as the image does.
-        seen = example.image[3]
-        assert seen[marked & (pieces < 3)].mean() > 0.5 > 0.1 > seen[~marked].mean()
-        touched += len(pieces_of(marked).unique()) < 4
-    assert touched > 0
-    as_it_is = examples_of(config.model_copy(update={"resampled": 0.0}), [case], 0)
-    assert all(int(example.lesion.sum()) == 129 for example in as_it_is)
+def test_a_generated_scan_is_learnt_as_it_is_seen_in_use(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for kind, names in (("head_labels", "seg_19"), ("lesion_masks", "sub-10?0_")):
+        (tmp_path / kind).mkdir()
+        for path in (data_dir / kind).glob(f"{names}*"):
+            (tmp_path / kind / path.name).symlink_to(path)
+    folders = {
+        "head-labels": tmp_path / "head_labels", "lesion-masks": tmp_path / "lesion_masks",
+        "atlas": next((data_dir / "atlas").glob("*.nii.gz")),
+    }  # fmt: skip
+    config = CaptionConfig(
+        validation_cases=3, scan_spacing=1.5, generator={"kinds": {"infarct": 1.0}}
+    )
+    cache = tmp_path / "cache"
+    learnt = generated_cases(config, folders, cache, held_out=True, multiple=16)
+    make = described_cases(config, folders, cache, held_out=True)
+    look, seen = Captioner.look, []
+
+    def looked(self: Captioner, *given: torch.Tensor, spacing_mm: float) -> object:
+        seen.append(given)
+        return look(self, *given, spacing_mm=spacing_mm)
+
+    monkeypatch.setattr(Captioner, "look", looked)
+    marked = 0
+    for number, one in enumerate(learnt):
+        case, said = make(number)
+        assert case.spacing == pytest.approx(1.5, rel=0.11)
+        assert one.claims == said.claims
+        affine = np.diag([case.spacing] * 3 + [1])
+        images = {
+            name: volume_from_array(case.image[MODALITIES.index(name)].numpy(), affine)
+            for name in case.sequences
+        }
+        mask = replace(next(iter(images.values())), data=said.lesion.numpy())
+        write_caption(mask, images, case.brain.numpy(), said.found)
+        image, lesion, _, pieces = (part[0].cpu() for part in seen[-1])
+        assert torch.equal(one.whole(), image.half().float())
+        assert torch.equal(one.lesion, lesion[0] > 0)
+        assert torch.equal(one.pieces, pieces[0].byte())
+        assert not (one.blood & ~one.lesion).any()
+        for layer in one.slices:
+            assert one.lesion[:, :, layer].any()
+        marked += int(one.lesion.sum())
+    assert marked > 0
 
 
 def test_the_mirror_image_has_the_other_side() -> None:

@@ -9,14 +9,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from rich.progress import track
 from torch import Tensor
 
 from strokedx_core.anatomy.atlas import AtlasError, read_atlas
+from strokedx_core.captions.neural import lesion_on_grid, pieces_on_grid
 from strokedx_core.captions.parts import parts_of
 from strokedx_core.datasets.cases import CaseFiles, DataSetError
 from strokedx_core.datasets.splits import make_split, read_split
+from strokedx_core.inference.brain_grid import BrainGrid
+from strokedx_core.inference.lesion_case import read_sequences, sequences_on_grid
+from strokedx_core.nets.captioner import pieces_of
 from strokedx_core.synthesis.anatomy import load_anatomy
 from strokedx_core.synthesis.described import Described, describe
 from strokedx_core.synthesis.labels import load_head
@@ -28,7 +33,7 @@ from strokedx_core.training.caption_config import CaptionConfig
 from strokedx_core.training.checkpoint import load_checkpoint, save_checkpoint
 from strokedx_core.training.real_cases import Item, place_lesion
 from strokedx_core.training.tables import ConfigError
-from strokedx_core.volume import VolumeError
+from strokedx_core.volume import VolumeError, volume_from_array
 
 __all__ = [
     "FOLDERS",
@@ -45,7 +50,7 @@ FOLDERS = ("head-labels", "lesion-masks", "atlas")
 _CHUNK = 100
 """Generated cases that are kept in one file."""
 
-_FORMAT = 6
+_FORMAT = 7
 """Raised whenever generated cases come out differently than before."""
 
 
@@ -64,6 +69,8 @@ class CaptionCase:
         As `captions.parts.parts_of` tells them.
     blood : Tensor of bool, shape (x, y, z)
         The part of the lesion that is blood; not known of a case with a text.
+    pieces : Tensor of uint8, shape (x, y, z)
+        Number of the piece of the lesion that a voxel is of, from 1 for the largest.
     claims : dict of str to str
         Of the whole case; empty where there is a text.
     slices : dict of int to dict
@@ -77,6 +84,7 @@ class CaptionCase:
     lesion: Tensor
     parts: Tensor
     blood: Tensor
+    pieces: Tensor
     claims: dict[str, str] = field(default_factory=dict)
     slices: dict[int, dict[str, str]] = field(default_factory=dict)
     text: str = ""
@@ -98,6 +106,7 @@ def generated_cases(
     cache: Path,
     *,
     held_out: bool,
+    multiple: int = 1,
     quiet: bool = True,
 ) -> list[CaptionCase]:
     """Generated cases, those of the cache and what it lacks.
@@ -110,6 +119,8 @@ def generated_cases(
     cache : Path
     held_out : bool
         Whether those to validate on.
+    multiple : int
+        Sizes of the grids that scans are brought onto are multiples of it.
     quiet : bool
         No progress bar.
 
@@ -123,9 +134,9 @@ def generated_cases(
         raise ConfigError(f"generated cases need --{' and --'.join(missing)}")
     count = config.validation_cases if held_out else config.cases
     key = config.model_dump_json(
-        include={"seed", "validation", "validation_shapes", "grid", "generator"}
+        include={"seed", "validation", "validation_shapes", "grid", "scan_spacing", "generator"}
     )
-    digest = hashlib.sha256(f"{_FORMAT}{key}{held_out}".encode()).hexdigest()[:16]
+    digest = hashlib.sha256(f"{_FORMAT}{key}{multiple}{held_out}".encode()).hexdigest()[:16]
     make: Callable[[int], tuple[StrokeCase, Described]] | None = None
     cases: list[CaptionCase] = []
     chunks = range(0, count, _CHUNK)
@@ -136,7 +147,9 @@ def generated_cases(
         kept = load_checkpoint(path)["cases"] if path.exists() else []
         if len(kept) < wanted:
             make = make or described_cases(config, folders, cache, held_out=held_out)
-            kept += [_plain(_seen(*make(chunk + n))) for n in range(len(kept), wanted)]
+            kept += [
+                _plain(_seen(config, multiple, *make(chunk + n))) for n in range(len(kept), wanted)
+            ]
             cache.mkdir(parents=True, exist_ok=True)
             save_checkpoint({"cases": kept}, path)
         cases += [_case(values) for values in kept[:wanted]]
@@ -181,27 +194,59 @@ def described_cases(
     return make
 
 
-def _seen(case: StrokeCase, said: Described) -> CaptionCase:
+def _seen(config: CaptionConfig, multiple: int, case: StrokeCase, said: Described) -> CaptionCase:
     there = tuple(sorted(MODALITIES.index(name) for name in case.sequences))
-    image = said.image[list(there)]
+    if config.scan_spacing is None:
+        image, lesion, blood = said.image, said.lesion, torch.from_numpy(said.blood)
+        pieces, slices = pieces_of(lesion), said.slices
+    else:
+        image, lesion, blood, pieces, slices = _brought(config.grid.spacing, multiple, case, said)
+    image = image[list(there)]
+    numbers = pieces.clamp_max(255).to(torch.uint8)
     return CaptionCase(
-        there, image.half(), said.lesion, parts_of(image[0]), torch.from_numpy(said.blood),
-        said.claims, said.slices,
-    )  # fmt: skip
+        there, image.half(), lesion, parts_of(image[0]), blood, numbers, said.claims, slices
+    )
+
+
+def _brought(
+    spacing: float, multiple: int, case: StrokeCase, said: Described
+) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[int, dict[str, str]]]:
+    """A generated scan on the captioner's grid, brought there as in use."""
+    affine, brain = np.diag([case.spacing] * 3 + [1.0]), case.brain.numpy()
+    images = {
+        name: volume_from_array(case.image[MODALITIES.index(name)].numpy(), affine)
+        for name in case.sequences
+    }
+    grid = BrainGrid.around(brain, affine, spacing, multiple)
+    image, _, _ = sequences_on_grid(read_sequences(images), brain, grid, spacing)
+    lesion = lesion_on_grid(said.lesion.numpy(), grid)
+    pieces = pieces_on_grid(said.found.labels, lesion, grid)
+    marked = lesion > 0
+    slices = {}
+    for layer in np.flatnonzero(marked.any(axis=(0, 1))):
+        index = round(grid.start[2] + grid.step[2] * int(layer))
+        if index in said.slices:
+            slices[int(layer)] = said.slices[index]
+    found = image, marked, grid.mask(said.blood) & marked, pieces
+    seen, mask, blood, numbers = (torch.from_numpy(part) for part in found)
+    return seen, mask, blood, numbers, slices
 
 
 def _plain(case: CaptionCase) -> dict[str, Any]:
     return {
         "there": list(case.there), "image": case.image, "lesion": case.lesion,
-        "parts": case.parts, "blood": case.blood, "said": json.dumps([case.claims, case.slices]),
+        "parts": case.parts, "blood": case.blood, "pieces": case.pieces,
+        "said": json.dumps([case.claims, case.slices]),
     }  # fmt: skip
 
 
 def _case(values: Mapping[str, Any]) -> CaptionCase:
     claims, slices = json.loads(values["said"])
     by_number = {int(number): said for number, said in slices.items()}
-    seen = values["image"], values["lesion"], values["parts"], values["blood"]
-    return CaptionCase(tuple(values["there"]), *seen, claims, by_number)
+    names = "image", "lesion", "parts", "blood", "pieces"
+    image, lesion, parts, blood, pieces = (values[name] for name in names)
+    there = tuple(values["there"])
+    return CaptionCase(there, image, lesion, parts, blood, pieces, claims, by_number)
 
 
 def divided(
@@ -293,4 +338,5 @@ def _read(case: CaseFiles, spacing: float, multiple: int) -> CaptionCase:
     there = tuple(MODALITIES.index(name) for name in names)
     looked_at, marked = torch.from_numpy(image[list(there)]), torch.from_numpy(lesion)
     parts, blood = parts_of(looked_at[0]), torch.zeros_like(marked)
-    return CaptionCase(there, looked_at.half(), marked, parts, blood, text=case.text or "")
+    pieces = pieces_of(marked).clamp_max(255).to(torch.uint8)
+    return CaptionCase(there, looked_at.half(), marked, parts, blood, pieces, text=case.text or "")

@@ -50,9 +50,6 @@ class CaptionConfig(Strict):
         As `nets.captioner.Captioner` has them.
     slices : float
         Share of what is learnt that is on a single slice.
-    resampled : float
-        Share of the whole cases that are learnt as from a grid that lies beside, as in use:
-        blurred, with pieces of the lesion that touch.
     cases, validation_cases : int
         Generated cases; each is made once and kept in the run's cache.
     validation : tuple of str
@@ -60,6 +57,9 @@ class CaptionConfig(Strict):
     validation_shapes : str
         Ending of the names of the lesion masks held out, before the last underscore.
     grid : GridConfig
+    scan_spacing : float, optional
+        Voxel size of the generated scans, mm, which are then brought onto the grid as in use.
+        Without it they are made on the grid itself.
     generator : dict
         Fields of the stroke generator's recipe other than the grid.
     data : tuple of DataConfig
@@ -96,12 +96,12 @@ class CaptionConfig(Strict):
     length: int = Field(80, gt=0)
     vocabulary: int = Field(700, gt=260)
     slices: float = Field(0.3, ge=0, le=1)
-    resampled: float = Field(0.6, ge=0, le=1)
     cases: int = Field(4000, gt=0)
     validation_cases: int = Field(500, gt=0)
     validation: tuple[str, ...] = Field(("seg_19", "seg_20"), min_length=1)
     validation_shapes: str = "0"
     grid: GridConfig = GridConfig(shape=(48, 64, 48), spacing=3.0, shift=6.0)
+    scan_spacing: float | None = Field(None, gt=0)
     generator: dict[str, Any] = Field(default_factory=dict)
     data: tuple[DataConfig, ...] = ()
     data_sets: tuple[str, ...] = ()
@@ -125,10 +125,9 @@ class CaptionConfig(Strict):
 
     def recipe(self) -> StrokeRecipe:
         """The generator's recipe."""
-        grid = self.grid
-        return StrokeRecipe(
-            shape=grid.shape, spacing=grid.spacing, shift=grid.shift, **self.generator
-        )
+        grid, spacing = self.grid, self.scan_spacing or self.grid.spacing
+        x, y, z = (round(count * grid.spacing / spacing) for count in grid.shape)
+        return StrokeRecipe(shape=(x, y, z), spacing=spacing, shift=grid.shift, **self.generator)
 
 
 def caption_config_from(values: dict[str, Any], source: Path | str) -> CaptionConfig:

@@ -91,7 +91,9 @@ def train_captioner(
         cases, held_out, left_out = real_cases(config, folders, divisor)
     else:
         made = [
-            generated_cases(config, folders, out / "cache", held_out=held, quiet=quiet)
+            generated_cases(
+                config, folders, out / "cache", held_out=held, multiple=divisor, quiet=quiet
+            )
             for held in (False, True)
         ]
         cases, held_out = made
