@@ -39,7 +39,7 @@ from strokedx_core.training.caption_cases import (
     generated_cases,
 )
 from strokedx_core.training.caption_config import CaptionConfig, read_caption_config
-from strokedx_core.training.caption_examples import mirrored
+from strokedx_core.training.caption_examples import examples_of, mirrored
 from strokedx_core.training.captioning import field_accuracy, train_captioner
 from strokedx_core.training.checkpoint import load_checkpoint, save_checkpoint
 from strokedx_core.training.tables import ConfigError
@@ -361,9 +361,9 @@ def made_up(number: int) -> CaptionCase:
 @pytest.fixture(scope="module")
 def config() -> CaptionConfig:
     return CaptionConfig(
-        steps=240, steps_per_epoch=120, checkpoint_every=40, batch=8, phrasings=2, encoder=ENCODER,
+        steps=160, steps_per_epoch=80, checkpoint_every=40, batch=8, phrasings=2, encoder=ENCODER,
         width=32, layers=1, heads=4, length=24, vocabulary=330, learning_rate=2e-3, warmup=10,
-        ema=0.9, encoder_rate=1.0,
+        ema=0.9, encoder_rate=1.0, resampled=0.3,
     )  # fmt: skip
 
 
@@ -444,10 +444,35 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(
         assert torch.equal(value, other["model"][name]), name
     rows = [(path / "metrics.csv").read_text().splitlines() for path in (run, tmp_path / "whole")]
     assert len(rows[0]) == 3
-    assert (run / "captions" / "step_000240.txt").read_text().count("written:") == 40
+    assert (run / "captions" / "step_000160.txt").read_text().count("written:") == 40
     assert (run / "curves.png").stat().st_size > 1000
     with pytest.raises(ConfigError, match="another configuration"):
-        train_captioner(config.model_copy(update={"steps": 241}), {}, run, quiet=True)
+        train_captioner(config.model_copy(update={"steps": 161}), {}, run, quiet=True)
+
+
+def test_a_case_is_learnt_as_from_a_grid_beside() -> None:
+    lesion = torch.zeros(16, 16, 16, dtype=torch.bool)
+    lesion[2:6, 4:8, 4:8] = lesion[7:11, 4:8, 4:8] = lesion[13, 13, 13] = True
+    image = lesion.half()[None]
+    parts = torch.arange(16**3, dtype=torch.int32).reshape(16, 16, 16).to(torch.uint8)
+    pieces = pieces_of(lesion).byte()
+    case = CaptionCase((3,), image, lesion, parts, lesion, pieces, {"number": "few"})
+    config = CaptionConfig(resampled=1.0, batch=40)
+    touched = 0
+    for example in examples_of(config, [case], 0):
+        marked, pieces = example.lesion[0] > 0, example.pieces[0]
+        assert set(pieces.unique().tolist()) == {0, 1, 2, 3}
+        assert torch.equal(pieces > 0, marked)
+        assert abs(int(marked.sum()) - 129) < 140
+        assert example.blood is not None
+        assert not (example.blood[0] & ~marked).any()
+        # The mask moves as the image does.
+        seen = example.image[3]
+        assert seen[marked & (pieces < 3)].mean() > 0.5 > 0.1 > seen[~marked].mean()
+        touched += len(pieces_of(marked).unique()) < 4
+    assert touched > 0
+    as_it_is = examples_of(config.model_copy(update={"resampled": 0.0}), [case], 0)
+    assert all(int(example.lesion.sum()) == 129 for example in as_it_is)
 
 
 def test_a_generated_scan_is_learnt_as_it_is_seen_in_use(

@@ -18,7 +18,7 @@ from orientations import AXES, turned, turned_back
 from strokedx_core.diffusion import adc_from
 from strokedx_core.evaluation.metrics import dice
 from strokedx_core.inference import automatic, lesion_case, prediction
-from strokedx_core.inference.brain_grid import BrainGrid
+from strokedx_core.inference.brain_grid import NEAR, SAME, BrainGrid
 from strokedx_core.inference.devices import DeviceError
 from strokedx_core.inference.lesion_case import place_on_grid
 from strokedx_core.inference.lesions import SMALLEST_ML, drop_small, mask_of
@@ -313,18 +313,30 @@ class TestGrids:
         assert [lesion.side for lesion in result.lesions()] == ["left", "right"]
         assert not [flag for flag in result.flags if flag.code == "aligned"]
 
-    def test_voxels_of_its_own_size_are_taken_as_they_are(self) -> None:
+    @pytest.mark.parametrize(("voxel", "own"), [((2.0, 2.0, 2.0), SAME), ((1.65, 2.15, 2.0), NEAR)])
+    def test_voxels_of_its_own_size_are_taken_as_they_are(
+        self, voxel: tuple[float, float, float], own: tuple[float, float]
+    ) -> None:
         data = np.random.default_rng(0).random((31, 30, 20), np.float32)
-        affine = np.diag([-2.0, 2.0, 2.0, 1.0])
+        affine = np.diag([-voxel[0], voxel[1], voxel[2], 1.0])
         brain = np.zeros(data.shape, bool)
         for last in (20, 21):
             brain[4:last, 5:24, 3:18] = True
-            grid = BrainGrid.around(brain, affine, 2.0, 8)
+            grid = BrainGrid.around(brain, affine, 2.0, 8, own=own)
+            assert grid.step == (1, 1, 1)
             image = grid.image(data, affine)
             assert np.isin(data[brain], image).all()
             back = grid.native(image, grid.box)
             box = grid.native_box(grid.box)
             np.testing.assert_array_equal(back, data[box])
+
+    def test_voxels_far_from_its_own_size_are_not(self) -> None:
+        brain = np.ones((20, 20, 20), bool)
+        for voxel in (1.5, 2.3, 5.0):
+            affine = np.diag([2.0, voxel, 1.7, 1.0])
+            grid = BrainGrid.around(brain, affine, 2.0, own=NEAR)
+            assert grid.step == pytest.approx((1, 2 / voxel, 1))
+            assert np.linalg.norm(grid.affine[:3, :3], axis=0) == pytest.approx((2, 2, 1.7))
 
     def test_the_first_volume_gives_the_grid(self) -> None:
         dwi, flair = head(), elsewhere(head(), (60, 60, 50), tilted(10, (2.5, 2.5, 4.0)))

@@ -26,11 +26,11 @@ import warnings
 from dataclasses import dataclass
 from math import nan
 
-import cc3d
 import numpy as np
 from nibabel.affines import voxel_sizes
 from numpy.typing import NDArray
 
+from strokedx_core.components import components
 from strokedx_core.evaluation.metrics import dice, volume_ml
 from strokedx_core.volume import Volume, VolumeError, from_canonical, to_canonical
 
@@ -223,10 +223,8 @@ def _both_cropped(
 
 
 def _pieces(mask: NDArray[np.bool_]) -> tuple[NDArray[np.integer], int]:
-    labels, count = cc3d.connected_components(
-        np.asfortranarray(mask), connectivity=26, return_N=True
-    )
-    return labels, int(count)
+    labels = components(np.asfortranarray(mask))
+    return labels, int(labels.max(initial=0))
 
 
 def _surfaces(

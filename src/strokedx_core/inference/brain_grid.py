@@ -1,5 +1,5 @@
-"""The grid that the lesion network works on: isotropic, along the first volume's axes, around the
-brain.
+"""The grid that a network works on: along the first volume's axes, around the brain, isotropic but
+where the volume's own voxels are taken.
 """
 
 from __future__ import annotations
@@ -13,13 +13,17 @@ from nibabel.orientations import io_orientation
 
 from strokedx_core.volume import from_canonical, onto_grid, resample, to_canonical
 
-__all__ = ["Box", "BrainGrid"]
+__all__ = ["NEAR", "SAME", "Box", "BrainGrid"]
 
 MARGIN_MM = 4.0
 """How far around the brain the grid reaches, up to half a voxel less on one side."""
 
-_SAME = 1e-3
-"""How much a size may differ from another, as a share, that it is the same."""
+SAME = 0.999, 1.001
+"""Voxel sizes of a volume, as a share of the grid's, that are the same."""
+
+NEAR = 0.8, 1.1
+"""Voxel sizes of a volume, as a share of the grid's, that are near enough for a lesion network:
+what it saw in training varied as much, and brought onto others and back, small lesions blur."""
 
 Box = tuple[slice, slice, slice]
 Triple = tuple[float, float, float]
@@ -56,6 +60,7 @@ class BrainGrid:
         spacing_mm: float,
         multiple: int = 1,
         shape: Sequence[int] | None = None,
+        own: tuple[float, float] = SAME,
     ) -> BrainGrid:
         """Lay the grid around a mask, or over all of the volume where the mask is empty.
 
@@ -70,23 +75,25 @@ class BrainGrid:
             Sizes are multiples of it.
         shape : three int, optional
             Sizes of a grid around the middle of the mask, whether it holds all of it or not.
+        own : two float
+            Along axes where the volume's voxel size lies between these shares of `spacing_mm`, the
+            grid's voxels are the volume's own: others would blur small lesions away.
         """
         canonical, affine_ras = to_canonical(mask, affine)
         counts, starts, steps = [], [], []
         for axis, size in enumerate(voxel_sizes(affine_ras)):
             hit = np.flatnonzero(canonical.any(axis=tuple(a for a in range(3) if a != axis)))
             low, high = (hit[0], hit[-1]) if hit.size else (0, canonical.shape[axis] - 1)
-            wanted = ((high - low + 1) * size + 2 * MARGIN_MM) / spacing_mm
+            as_it_is = own[0] < size / spacing_mm < own[1]
+            step = 1.0 if as_it_is else float(spacing_mm / size)
+            wanted = (high - low + 1 + 2 * MARGIN_MM / size) / step
             count = max(1, int(np.ceil(wanted / multiple - 1e-3))) * multiple
             if shape is not None:
                 count = shape[axis]
-            step = float(spacing_mm / size)
             counts.append(count)
             steps.append(step)
             start = float((low + high) / 2 - step * (count - 1) / 2)
-            # Voxels of the volume's own size are the volume's own: halfway between them, small
-            # lesions would be blurred away.
-            starts.append(float(np.floor(start)) if abs(step - 1) < _SAME else start)
+            starts.append(float(np.floor(start)) if as_it_is else start)
         x, y, z = mask.shape
         return cls(_three(counts), _three(starts), _three(steps), (x, y, z), np.array(affine))
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import cc3d
 import numpy as np
 from scipy import ndimage
 
+from strokedx_core.components import components
 from strokedx_core.inference.automatic import automatic_steps
 from strokedx_core.inference.brain_grid import Box
 from strokedx_core.inference.lesion_case import LesionCase, Sequences
@@ -233,7 +233,7 @@ class ClickSession:
         ] = True
         # The rim of a large lesion is not to be drawn anew all around for a click beside it.
         leading = changed & (near | _opened(changed, spacing))
-        pieces = cc3d.connected_components(leading, connectivity=26)
+        pieces = components(leading)
         meant = np.zeros(int(pieces.max(initial=0)) + 1, bool)
         meant[pieces[near]] = True
         meant[0] = False

@@ -11,7 +11,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from strokedx_core.inference.brain_grid import Box, BrainGrid
+from strokedx_core.inference.brain_grid import NEAR, Box, BrainGrid
 from strokedx_core.inference.lesions import SURE_ODDS
 from strokedx_core.inference.prediction import (
     Progress,
@@ -213,7 +213,7 @@ def place_on_grid(
     first = next(iter(case.values()))
     card = read_card(weights)
     spacing = card.spacings_mm[-1]
-    grid = BrainGrid.around(brain, first.affine, spacing, network.divisor)
+    grid = BrainGrid.around(brain, first.affine, spacing, network.divisor, own=NEAR)
     image, inside, levels = sequences_on_grid(case, brain, grid, spacing)
     kept = torch.from_numpy(_grown(inside, KEPT_MM / spacing)).to(device)
     channel = LESION_TYPES.index(lesion_type)

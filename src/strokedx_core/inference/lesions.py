@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-import cc3d
 import numpy as np
 from scipy import ndimage
 
 from strokedx_core.anatomy.midplane import midplane_of, side_of
+from strokedx_core.components import components
 from strokedx_core.volume import Flag, Volume
 
 __all__ = [
@@ -183,7 +183,7 @@ def number_pieces(mask: np.ndarray) -> np.ndarray:
         1 for the largest piece; those of one size come in the order of their first voxels.
     """
     box = _box_around(mask)
-    found = cc3d.connected_components(np.ascontiguousarray(mask[box]), connectivity=26)
+    found = components(np.ascontiguousarray(mask[box]))
     sizes = np.bincount(found.ravel())[1:]
     numbers = np.zeros(len(sizes) + 1, np.int32)
     numbers[1 + np.argsort(-sizes, kind="stable")] = np.arange(1, len(sizes) + 1)
@@ -265,7 +265,7 @@ def drop_small(
     """
     cleaned = np.zeros_like(mask)
     box = _box_around(mask)
-    pieces = cc3d.connected_components(mask[box], connectivity=26)
+    pieces = components(mask[box])
     sizes = np.bincount(pieces.ravel(order="K"))
     # A piece of exactly that volume stays, whatever rounding does to it.
     kept = sizes * voxel_ml > SMALLEST_ML * (1 - 1e-6)

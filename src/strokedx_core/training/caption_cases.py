@@ -19,7 +19,7 @@ from strokedx_core.captions.neural import lesion_on_grid, pieces_on_grid
 from strokedx_core.captions.parts import parts_of
 from strokedx_core.datasets.cases import CaseFiles, DataSetError
 from strokedx_core.datasets.splits import make_split, read_split
-from strokedx_core.inference.brain_grid import BrainGrid
+from strokedx_core.inference.brain_grid import SAME, BrainGrid
 from strokedx_core.inference.lesion_case import read_sequences, sequences_on_grid
 from strokedx_core.nets.captioner import pieces_of
 from strokedx_core.synthesis.anatomy import load_anatomy
@@ -50,7 +50,7 @@ FOLDERS = ("head-labels", "lesion-masks", "atlas")
 _CHUNK = 100
 """Generated cases that are kept in one file."""
 
-_FORMAT = 7
+_FORMAT = 8
 """Raised whenever generated cases come out differently than before."""
 
 
@@ -222,14 +222,18 @@ def _brought(
     lesion = lesion_on_grid(said.lesion.numpy(), grid)
     pieces = pieces_on_grid(said.found.labels, lesion, grid)
     marked = lesion > 0
+    # Of a lesion too small to fill half of any voxel, blood fills half of what there is of it.
+    whole, bled = (
+        grid.image(part.astype(np.float32), affine) for part in (said.lesion.numpy(), said.blood)
+    )
+    blood = marked & (bled > 0) & (bled >= 0.5 * whole)
     slices = {}
     for layer in np.flatnonzero(marked.any(axis=(0, 1))):
         index = round(grid.start[2] + grid.step[2] * int(layer))
         if index in said.slices:
             slices[int(layer)] = said.slices[index]
-    found = image, marked, grid.mask(said.blood) & marked, pieces
-    seen, mask, blood, numbers = (torch.from_numpy(part) for part in found)
-    return seen, mask, blood, numbers, slices
+    seen, mask, bleeds, numbers = map(torch.from_numpy, (image, marked, blood, pieces))
+    return seen, mask, bleeds, numbers, slices
 
 
 def _plain(case: CaptionCase) -> dict[str, Any]:
@@ -334,7 +338,7 @@ def real_cases(
 
 def _read(case: CaseFiles, spacing: float, multiple: int) -> CaptionCase:
     names = tuple(name for name in MODALITIES if name in case.images)
-    _, image, lesion, _ = place_lesion(Item(case, names), spacing, multiple)
+    _, image, lesion, _ = place_lesion(Item(case, names), spacing, multiple, own=SAME)
     there = tuple(MODALITIES.index(name) for name in names)
     looked_at, marked = torch.from_numpy(image[list(there)]), torch.from_numpy(lesion)
     parts, blood = parts_of(looked_at[0]), torch.zeros_like(marked)

@@ -50,6 +50,9 @@ class CaptionConfig(Strict):
         As `nets.captioner.Captioner` has them.
     slices : float
         Share of what is learnt that is on a single slice.
+    resampled : float
+        Share of the whole cases that are learnt as from a grid that lies beside, as in use:
+        blurred, with pieces of the lesion that touch.
     cases, validation_cases : int
         Generated cases; each is made once and kept in the run's cache.
     validation : tuple of str
@@ -96,6 +99,7 @@ class CaptionConfig(Strict):
     length: int = Field(80, gt=0)
     vocabulary: int = Field(700, gt=260)
     slices: float = Field(0.3, ge=0, le=1)
+    resampled: float = Field(0.6, ge=0, le=1)
     cases: int = Field(4000, gt=0)
     validation_cases: int = Field(500, gt=0)
     validation: tuple[str, ...] = Field(("seg_19", "seg_20"), min_length=1)

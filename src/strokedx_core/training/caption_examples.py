@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from strokedx_core.captions.claims import FIELDS
+from strokedx_core.captions.neural import lesion_on_grid, pieces_on_grid
 from strokedx_core.captions.parts import mirrored_parts
 from strokedx_core.captions.phrasing import write
+from strokedx_core.inference.brain_grid import BrainGrid
 from strokedx_core.nets.captioner import BEGIN_CASE, BEGIN_SLICE, pieces_of
 from strokedx_core.training.caption_cases import CaptionCase
 from strokedx_core.training.caption_config import CaptionConfig
@@ -58,6 +60,8 @@ def _example(config: CaptionConfig, case: CaptionCase, rng: np.random.Generator)
         claims, begin = case.slices[number], BEGIN_SLICE
         lesion = on_slice(lesion, number)
         pieces = pieces_of(lesion[0])[None]
+    if begin == BEGIN_CASE and rng.random() < config.resampled:
+        image, lesion, parts, pieces, blood = _resampled(image, lesion, parts, pieces, blood, rng)
     if rng.random() < 0.5:
         mirror = image, lesion, mirrored_parts(parts), pieces, blood
         image, lesion, parts, pieces, blood = (part.flip(1) for part in mirror)
@@ -68,6 +72,33 @@ def _example(config: CaptionConfig, case: CaptionCase, rng: np.random.Generator)
     )
     texts = [write(claims, rng) for _ in range(config.phrasings)]
     return Example(image, lesion, parts, pieces, begin, texts, answers_of(claims), blood)
+
+
+def _resampled(
+    image: Tensor,
+    lesion: Tensor,
+    parts: Tensor,
+    pieces: Tensor,
+    blood: Tensor,
+    rng: np.random.Generator,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """A case as it comes in use from a grid that lies some part of a voxel beside: it blurs, and
+    pieces of the lesion touch, or are too small to be seen and yet told."""
+    off = rng.uniform(-0.5, 0.5, size=3)
+    # Gaps of one voxel close at half a voxel alone.
+    off = np.where(rng.random(3) < 0.5, np.copysign(0.5, off), off)
+    x, y, z = lesion.shape[1:]
+    one = (1.0, 1.0, 1.0)
+    grid = BrainGrid((x, y, z), (off[0], off[1], off[2]), one, (x, y, z), np.eye(4))
+    for axis, part in enumerate(off, start=1):
+        beside = torch.roll(image, -1 if part > 0 else 1, axis)
+        image = torch.lerp(image, beside, abs(part))
+    marked = lesion_on_grid(lesion[0].numpy(), grid)
+    numbers = pieces_on_grid(pieces[0].numpy(), marked, grid)
+    bled = grid.mask(blood[0].numpy()) & (marked > 0)
+    found = (torch.from_numpy(each)[None] for each in (marked, numbers, bled))
+    lesion, pieces, blood = found
+    return image, lesion, parts, pieces, blood
 
 
 def answers_of(claims: Mapping[str, str]) -> list[int]:
