@@ -22,8 +22,8 @@ SAME = 0.999, 1.001
 """Voxel sizes of a volume, as a share of the grid's, that are the same."""
 
 NEAR = 0.8, 1.1
-"""Voxel sizes of a volume, as a share of the grid's, that are near enough for a lesion network:
-what it saw in training varied as much, and brought onto others and back, small lesions blur."""
+"""Voxel sizes of a volume, as a share of the grid's, that are near enough for some lesion networks:
+what they saw in training varied as much, and brought onto others and back, small lesions blur."""
 
 Box = tuple[slice, slice, slice]
 Triple = tuple[float, float, float]

@@ -11,7 +11,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from strokedx_core.inference.brain_grid import NEAR, Box, BrainGrid
+from strokedx_core.inference.brain_grid import NEAR, SAME, Box, BrainGrid
 from strokedx_core.inference.lesions import SURE_ODDS
 from strokedx_core.inference.prediction import (
     Progress,
@@ -213,7 +213,8 @@ def place_on_grid(
     first = next(iter(case.values()))
     card = read_card(weights)
     spacing = card.spacings_mm[-1]
-    grid = BrainGrid.around(brain, first.affine, spacing, network.divisor, own=NEAR)
+    own = NEAR if card.text["input"].get("near_voxels", False) else SAME
+    grid = BrainGrid.around(brain, first.affine, spacing, network.divisor, own=own)
     image, inside, levels = sequences_on_grid(case, brain, grid, spacing)
     kept = torch.from_numpy(_grown(inside, KEPT_MM / spacing)).to(device)
     channel = LESION_TYPES.index(lesion_type)

@@ -19,7 +19,7 @@ from strokedx_core.captions.neural import lesion_on_grid, pieces_on_grid
 from strokedx_core.captions.parts import parts_of
 from strokedx_core.datasets.cases import CaseFiles, DataSetError
 from strokedx_core.datasets.splits import make_split, read_split
-from strokedx_core.inference.brain_grid import SAME, BrainGrid
+from strokedx_core.inference.brain_grid import BrainGrid
 from strokedx_core.inference.lesion_case import read_sequences, sequences_on_grid
 from strokedx_core.nets.captioner import pieces_of
 from strokedx_core.synthesis.anatomy import load_anatomy
@@ -338,7 +338,7 @@ def real_cases(
 
 def _read(case: CaseFiles, spacing: float, multiple: int) -> CaptionCase:
     names = tuple(name for name in MODALITIES if name in case.images)
-    _, image, lesion, _ = place_lesion(Item(case, names), spacing, multiple, own=SAME)
+    _, image, lesion, _ = place_lesion(Item(case, names), spacing, multiple)
     there = tuple(MODALITIES.index(name) for name in names)
     looked_at, marked = torch.from_numpy(image[list(there)]), torch.from_numpy(lesion)
     parts, blood = parts_of(looked_at[0]), torch.zeros_like(marked)

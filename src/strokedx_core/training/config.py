@@ -236,6 +236,9 @@ class LesionConfig(TrainingConfig):
         Weight of the cross-entropy of a lesion's own voxels, small pieces as much as large parts.
     sure_odds : float
         What the weights ask of a piece in use, as in `inference.lesions.mask_of`; for the card.
+    near_voxels : bool
+        Whether voxels near the weights' size are taken as they are in use, as
+        `inference.brain_grid.NEAR` tells; for the card.
     validation_sets : tuple of tuple of str
         Sequences that are validated together.
     validation_shapes : str
@@ -251,6 +254,7 @@ class LesionConfig(TrainingConfig):
     entropy_volume: float = Field(2000.0, gt=0)
     missed_weight: float = Field(0.0, ge=0)
     sure_odds: float = Field(SURE_ODDS, ge=1)
+    near_voxels: bool = False
     validation_sets: tuple[tuple[str, ...], ...] = Field(
         (("DWI", "ADC"), ("DWI", "B0"), ("FLAIR",), ("T1W",), ("T2W", "FLAIR", "SWI")),
         min_length=1,

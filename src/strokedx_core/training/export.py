@@ -93,6 +93,7 @@ def export_run(
     use_by = {"shape": config["grids"][0]["shape"]} if config.get("part") else {}
     if task == "lesion":
         use_by["sure_odds"] = config.get("sure_odds", SURE_ODDS)
+        use_by["near_voxels"] = config.get("near_voxels", False)
     card = card_of(
         best,
         name=name or target.stem,

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from strokedx_core.datasets.cases import CaseFiles
 from strokedx_core.inference.automatic import align_sequences, find_brain
-from strokedx_core.inference.brain_grid import NEAR, BrainGrid
+from strokedx_core.inference.brain_grid import BrainGrid
 from strokedx_core.inference.lesion_case import read_sequences, sequences_on_grid
 from strokedx_core.inference.prediction import finish
 from strokedx_core.inference.skull_strip import Found, finer_grid, without_air
@@ -129,12 +129,11 @@ def head_item(item: Item, spacings: tuple[float, ...], multiple: int) -> tuple[T
 
 
 def place_lesion(
-    item: Item, spacing: float, multiple: int, own: tuple[float, float] = NEAR
+    item: Item, spacing: float, multiple: int
 ) -> tuple[BrainGrid, np.ndarray, np.ndarray, np.ndarray]:
     """Lay the sequences of a case on the grid around its brain, as in use.
 
-    The brain is the data set's own where it has one, and found otherwise; `own` is as in
-    `BrainGrid.around`.
+    The brain is the data set's own where it has one, and found otherwise.
 
     Returns
     -------
@@ -163,7 +162,7 @@ def place_lesion(
         brain, _ = finish(find_brain(sequences, "cpu"))
     if len(sequences) > 1:
         sequences, _ = align_sequences(sequences, brain)
-    grid = BrainGrid.around(brain, sequences[first].affine, spacing, multiple, own=own)
+    grid = BrainGrid.around(brain, sequences[first].affine, spacing, multiple)
     image, _, _ = sequences_on_grid(sequences, brain, grid, spacing)
     placed = grid.image(lesion.data, lesion.affine) >= 0.5
     return grid, image, placed, mask_on(case.lesion, sequences[first])
