@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from cards import answered_by, options_of, write_results
 
+from strokedx_core.components import components
 from strokedx_core.evaluation.metrics import dice, volume_ml
 from strokedx_core.inference.clicks import ClickSession
 from strokedx_core.inference.segment import Click, LesionResult, segment_lesions
@@ -58,11 +59,9 @@ def stroke(
 
 def lesions_found(found: np.ndarray, wanted: np.ndarray, affine: np.ndarray) -> dict[str, float]:
     """Reference lesions of 0.1 ml and more that any voxel hits, and false ones."""
-    import cc3d
-
-    pieces = cc3d.connected_components(wanted, connectivity=26)
+    pieces = components(wanted)
     large = [n for n in range(1, pieces.max() + 1) if volume_ml(pieces == n, affine) >= LEAST_ML]
-    mine = cc3d.connected_components(found, connectivity=26)
+    mine = components(found)
     false = [n for n in range(1, mine.max() + 1) if not wanted[mine == n].any()]
     return {
         "lesions over 0.1 ml": len(large),

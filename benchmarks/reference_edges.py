@@ -16,11 +16,11 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-import cc3d
 import numpy as np
 from lesion_validation import Cases
 from scipy import ndimage
 
+from strokedx_core.components import components
 from strokedx_core.synthesis.stroke import StrokeRecipe, generate_case
 from strokedx_core.tasks import LESION_TYPES, MODALITIES
 from strokedx_core.volume import read_mask, read_volume
@@ -35,7 +35,7 @@ RECIPE = replace(
 def edges(dwi: np.ndarray, marked: np.ndarray, brain: np.ndarray) -> list[tuple[float, ...]]:
     """Volume in ml, inner edge and outer edge of every piece over 0.1 ml."""
     found = []
-    pieces = cc3d.connected_components(marked, connectivity=26)
+    pieces = components(marked)
     near = ndimage.binary_dilation(marked, iterations=2)
     for number in range(1, int(pieces.max()) + 1):
         piece = pieces == number
