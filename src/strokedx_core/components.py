@@ -18,7 +18,7 @@ def components(mask: np.ndarray) -> np.ndarray:
     Returns
     -------
     ndarray of int, (i, j, k)
-        From 1 on, in no order; 0 outside.
+        From 1 on, in the order of their first voxels as they lie in memory; 0 outside.
 
     Notes
     -----
