@@ -40,11 +40,9 @@ from strokedx_core.captions.neural import NeuralCaption, check_text, write_capti
 from strokedx_core.captions.phrasing import read, write
 from strokedx_core.synthesis.described import Described
 from strokedx_core.synthesis.stroke import StrokeCase
-from strokedx_core.tasks import MODALITIES
 from strokedx_core.training.caption_cases import described_cases
 from strokedx_core.training.caption_config import read_caption_config
 from strokedx_core.training.captioning import field_accuracy
-from strokedx_core.volume import volume_from_array
 
 PHRASINGS = 5
 SPACING_MM = 1.5
@@ -60,16 +58,11 @@ class Captioned(NamedTuple):
 
 def caption(case: StrokeCase, said: Described, weights: str | None) -> Captioned:
     """Caption a generated case as if it were a scan."""
-    affine = np.diag([case.spacing] * 3 + [1.0])
-    images = {
-        name: volume_from_array(case.image[MODALITIES.index(name)].numpy(), affine)
-        for name in case.sequences
-    }
-    brain = case.brain.numpy()
+    images, brain = case.volumes(), case.brain.numpy()
     grid = next(iter(images.values()))
     mask, blood = (replace(grid, data=data) for data in (said.lesion.numpy(), said.blood))
     anatomy = locate(list(images.values()), brain=brain)
-    plane = midplane_of(brain, affine)
+    plane = midplane_of(brain, grid.affine)
     found = measure_findings(mask, anatomy=anatomy, midplane=plane, hemorrhagic=blood)
     # While it writes, nothing but the image tells it the type.
     untold = {name: one for name, one in found.findings.items() if name != "hemorrhagic"}

@@ -30,8 +30,7 @@ from strokedx_core.synthesis.labels import load_head
 from strokedx_core.synthesis.lesion_shapes import load_shapes
 from strokedx_core.synthesis.mni import head_to_mni
 from strokedx_core.synthesis.stroke import STAGES, StrokeCase, generate_case
-from strokedx_core.tasks import LESION_TYPES, MODALITIES
-from strokedx_core.volume import Volume, volume_from_array
+from strokedx_core.tasks import LESION_TYPES
 
 HELD_OUT = ("seg_19", "seg_20")
 CLICKS = 5
@@ -86,22 +85,13 @@ class Cases:
                     return
 
 
-def volumes_of(case: StrokeCase) -> dict[str, Volume]:
-    """A case as a user has it."""
-    affine = np.diag([case.spacing] * 3 + [1.0])
-    return {
-        name: volume_from_array(case.image[MODALITIES.index(name)].numpy(), affine, name=name)
-        for name in case.sequences
-    }
-
-
 def scores_of(
     case: StrokeCase, lesion_type: str, weights: str | None
 ) -> tuple[LesionScores, np.ndarray]:
     """Agreement of what is found with what was put there, and the latter."""
     truth = case.target[LESION_TYPES.index(lesion_type)].numpy() > 0.5
     result = segment_lesions(
-        volumes_of(case), lesion_type=lesion_type, brain=case.brain.numpy(), weights=weights
+        case.volumes(), lesion_type=lesion_type, brain=case.brain.numpy(), weights=weights
     )
     return compare_lesions(result.mask, truth, result.volume.affine), truth
 
@@ -112,7 +102,7 @@ def click_curve(cases: Iterator[StrokeCase], lesion_type: str, weights: str | No
     for case in cases:
         truth = case.target[LESION_TYPES.index(lesion_type)].numpy() > 0.5
         session = ClickSession(
-            volumes_of(case), lesion_type=lesion_type, brain=case.brain.numpy(), weights=weights
+            case.volumes(), lesion_type=lesion_type, brain=case.brain.numpy(), weights=weights
         )
         curve = [dice(session.mask, truth)]
         for _ in range(CLICKS):

@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
@@ -34,6 +35,7 @@ from strokedx_core.synthesis.stroke_patches import (
 from strokedx_core.synthesis.stroke_places import Anatomy, bleed, infarct, wide_ventricles
 from strokedx_core.synthesis.stroke_signals import BLOOD
 from strokedx_core.tasks import LESION_TYPES, MODALITIES
+from strokedx_core.volume import Volume, volume_from_array
 
 __all__ = ["KINDS", "STAGES", "StrokeCase", "StrokeRecipe", "another_view", "generate_case"]
 
@@ -164,6 +166,14 @@ class StrokeCase:
     spacing: float
     place: Tensor
     mirrored: bool
+
+    def volumes(self) -> dict[str, Volume]:
+        """The sequences as scans, by modality, all on the case's grid."""
+        affine = np.diag([self.spacing] * 3 + [1.0])
+        return {
+            name: volume_from_array(self.image[MODALITIES.index(name)].numpy(), affine, name=name)
+            for name in self.sequences
+        }
 
 
 def _lookup(head: Head, to_mni: Tensor, place: Tensor, spacing: float) -> Anatomy:

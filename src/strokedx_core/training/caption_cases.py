@@ -33,7 +33,7 @@ from strokedx_core.training.caption_config import CaptionConfig
 from strokedx_core.training.checkpoint import load_checkpoint, save_checkpoint
 from strokedx_core.training.real_cases import Item, place_lesion
 from strokedx_core.training.tables import ConfigError
-from strokedx_core.volume import VolumeError, volume_from_array
+from strokedx_core.volume import VolumeError
 
 __all__ = [
     "FOLDERS",
@@ -212,11 +212,8 @@ def _brought(
     spacing: float, multiple: int, case: StrokeCase, said: Described
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[int, dict[str, str]]]:
     """A generated scan on the captioner's grid, brought there as in use."""
-    affine, brain = np.diag([case.spacing] * 3 + [1.0]), case.brain.numpy()
-    images = {
-        name: volume_from_array(case.image[MODALITIES.index(name)].numpy(), affine)
-        for name in case.sequences
-    }
+    images, brain = case.volumes(), case.brain.numpy()
+    affine = next(iter(images.values())).affine
     grid = BrainGrid.around(brain, affine, spacing, multiple)
     image, _, _ = sequences_on_grid(read_sequences(images), brain, grid, spacing)
     lesion = lesion_on_grid(said.lesion.numpy(), grid)

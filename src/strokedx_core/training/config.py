@@ -238,7 +238,7 @@ class LesionConfig(TrainingConfig):
         What the weights ask of a piece in use, as in `inference.lesions.mask_of`; for the card.
     near_voxels : bool
         Whether voxels near the weights' size are taken as they are in use, as
-        `inference.brain_grid.NEAR` tells; for the card.
+        `inference.brain_grid.NEAR` tells; for the card. Real cases are laid on the weights' size.
     validation_sets : tuple of tuple of str
         Sequences that are validated together.
     validation_shapes : str
