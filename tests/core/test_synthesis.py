@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -455,6 +456,13 @@ class TestLabels:
         assert torch.equal(cached.distance, fresh.distance)
         write_label_map(path, scale=0.3, stretch=1.2)
         assert load_head(path, tmp_path / "cache").classes.shape != fresh.classes.shape
+
+    def test_programs_that_fill_the_cache_at_the_same_time(self, tmp_path: Path) -> None:
+        path, cache = write_label_map(tmp_path / "a.nii.gz", scale=0.3), tmp_path / "cache"
+        with ThreadPoolExecutor(8) as pool:
+            heads = list(pool.map(lambda _: load_head(path, cache), range(8)))
+        assert all(torch.equal(one.classes, heads[0].classes) for one in heads)
+        assert len(list(cache.iterdir())) == 1
 
     def test_files_that_are_no_label_maps(self, tmp_path: Path) -> None:
         import nibabel as nib

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from strokedx_core.anatomy.atlas import CENTRAL_SULCUS_Y_MM, LOBES, Atlas
 from strokedx_core.anatomy.regions import STRUCTURES, TERRITORIES
+from strokedx_core.image_writing import write_atomically
 from strokedx_core.synthesis.labels import DISTANCE_STEP, Head, read_labels
 
 __all__ = ["HeadAnatomy", "load_anatomy"]
@@ -108,9 +110,9 @@ def load_anatomy(
         found = list(_lay(read_labels(path), head, to_mni.cpu().numpy(), atlas))
         if kept is not None:
             kept.parent.mkdir(parents=True, exist_ok=True)
-            beside = kept.with_name(f".{kept.stem}.tmp.npz")
-            np.savez_compressed(beside, **dict(zip(_PARTS, found, strict=True)))
-            beside.replace(kept)
+            buffer = io.BytesIO()
+            np.savez_compressed(buffer, **dict(zip(_PARTS, found, strict=True)))
+            write_atomically(kept, [buffer.getbuffer()])
     return HeadAnatomy(*(torch.from_numpy(part).to(head.classes.device) for part in found))
 
 

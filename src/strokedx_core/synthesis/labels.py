@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from strokedx_core.image_reading import read_file
 from strokedx_core.image_scaling import scaled
+from strokedx_core.image_writing import write_atomically
 from strokedx_core.resampling import to_canonical
 from strokedx_core.synthesis.contrasts import BRAIN_CLASSES, CLASSES, class_lookup
 from strokedx_core.volume_checks import check_geometry, one_frame
@@ -167,9 +169,9 @@ def load_head(path: Path | str, cache: Path | str | None = None) -> Head:
     centre = ((corners.min(0) + corners.max(0)) / 2).astype(np.float32)
     if kept is not None:
         kept.parent.mkdir(parents=True, exist_ok=True)
-        beside = kept.with_name(f".{kept.stem}.tmp.npz")
-        np.savez_compressed(beside, classes=classes, distance=distance, centre=centre)
-        beside.replace(kept)
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, classes=classes, distance=distance, centre=centre)
+        write_atomically(kept, [buffer.getbuffer()])
     return _head(path, classes, distance, centre)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from nibabel.affines import voxel_sizes
 from scipy import ndimage
 from torch import Tensor
 
+from strokedx_core.image_writing import write_atomically
 from strokedx_core.resampling import to_canonical
 from strokedx_core.volume import read_mask
 
@@ -97,14 +99,14 @@ def load_shapes(folder: Path | str, cache: Path | str | None = None) -> list[Les
         shapes.append(LesionShape(name, cut, start, float(cut.sum()) / 1000))
     if kept is not None:
         kept.parent.mkdir(parents=True, exist_ok=True)
-        beside = kept.with_suffix(".tmp")
         rows = [
             (s.name, torch.from_numpy(np.packbits(s.mask.numpy())), list(s.mask.shape), s.start,
              s.volume_ml)
             for s in shapes
         ]  # fmt: skip
-        torch.save(rows, beside)
-        beside.replace(kept)
+        buffer = io.BytesIO()
+        torch.save(rows, buffer)
+        write_atomically(kept, [buffer.getbuffer()])
     return shapes
 
 
