@@ -5,7 +5,7 @@ each captioned as in use: the parts of the brain are those that the anatomy netw
 findings are measured on them. The first text is the network's likeliest, nothing of it checked;
 where the findings tell otherwise, it is written again::
 
-    python benchmarks/captions.py --data DIR [--cases 500] [--card CARD.toml]
+    python benchmarks/captions.py --data DIR [--cases 500] [--workers 2] [--card CARD.toml]
 
 DIR holds `head_labels/`, `lesion_masks/` and `atlas/`. What is true is measured on the true parts
 of the generated brain. A statement is unsupported that the findings do not bear out, or that cannot
@@ -18,13 +18,17 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import tempfile
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from cards import options_of, write_results
 from pycocoevalcap.bleu.bleu import Bleu
 from pycocoevalcap.cider.cider import Cider
@@ -97,44 +101,87 @@ def likeness(written: list[str], meant: list[list[str]]) -> dict[str, float]:
         }
 
 
+class Told(NamedTuple):
+    """What a case's captions came to.
+
+    Attributes
+    ----------
+    first, text : str
+    claims : dict of str to str
+        What is true.
+    measured : str
+        A text of the findings.
+    wrong : dict of str to list of bool
+        By text and what it is compared with, whether each statement is unsupported.
+    """
+
+    first: str
+    text: str
+    claims: dict[str, str]
+    measured: str
+    wrong: dict[str, list[bool]]
+
+
+class Teller:
+    """Makes a case and captions it; in processes of its own, each begins with `begin`."""
+
+    here: Teller
+
+    def __init__(self, data: Path, cache: Path, weights: str | None) -> None:
+        folders = {
+            "head-labels": data / "head_labels", "lesion-masks": data / "lesion_masks",
+            "atlas": next((data / "atlas").glob("*.nii.gz")),
+        }  # fmt: skip
+        config = read_caption_config().model_copy(update={"scan_spacing": SPACING_MM})
+        self.make = described_cases(config, folders, cache, held_out=True)
+        self.weights = weights
+
+    def __call__(self, number: int) -> Told:
+        case, said = self.make(number)
+        done = caption(case, said, self.weights)
+        first, text, checked = done.caption.first, done.caption.text, done.caption.checked
+        texts = {"first text": first, "as written": text, "checked": checked}
+        wrong = {
+            f"{name}, against the {what}": unsupported(about, found)
+            for name, about in texts.items()
+            for what, found in (("findings", done.found), ("truth", said.found))
+        }
+        measured = write(claims_of(done.found.findings), np.random.default_rng(0))
+        return Told(first, text, said.claims, measured, wrong)
+
+    @classmethod
+    def begin(cls, data: Path, cache: Path, weights: str | None, threads: int) -> None:
+        torch.set_num_threads(threads)
+        cls.here = cls(data, cache, weights)
+
+    @classmethod
+    def tell(cls, number: int) -> Told:
+        return cls.here(number)
+
+
 def main() -> None:
     parser = options_of(__doc__)
     parser.add_argument("--cases", type=int, default=500)
+    parser.add_argument("--workers", type=int, default=1, help="processes that share the cases")
     options = parser.parse_args()
-    atlas = next((options.data / "atlas").glob("*.nii.gz"))
-    folders = {
-        "head-labels": options.data / "head_labels", "lesion-masks": options.data / "lesion_masks",
-        "atlas": atlas,
-    }  # fmt: skip
-    first: list[str] = []
-    written: list[str] = []
-    claims: list[dict[str, str]] = []
-    measured: list[str] = []
+    every: list[Told] = []
+    with tempfile.TemporaryDirectory() as cache:
+        threads = max(1, (os.cpu_count() or 1) // options.workers)
+        given = options.data, Path(cache), options.weights, threads
+        with ProcessPoolExecutor(
+            options.workers, get_context("spawn"), initializer=Teller.begin, initargs=given
+        ) as pool:
+            told = pool.map(Teller.tell, range(options.cases))
+            every += track(told, "captions", total=options.cases)
+    first, written, claims, measured = ([one[n] for one in every] for n in range(4))
     wrong: dict[str, list[bool]] = {}
     types: Counter[tuple[str, str]] = Counter()
-    with tempfile.TemporaryDirectory() as cache:
-        config = read_caption_config().model_copy(update={"scan_spacing": SPACING_MM})
-        make = described_cases(config, folders, Path(cache), held_out=True)
-        for number in track(range(options.cases), "captions"):
-            case, said = make(number)
-            done = caption(case, said, options.weights)
-            text = done.caption.text
-            first.append(done.caption.first)
-            written.append(text)
-            claims.append(said.claims)
-            measured.append(write(claims_of(done.found.findings), np.random.default_rng(0)))
-            for name, about, found in (
-                ("first text, against the findings", done.caption.first, done.found),
-                ("first text, against the truth", done.caption.first, said.found),
-                ("as written, against the findings", text, done.found),
-                ("as written, against the truth", text, said.found),
-                ("checked, against the findings", done.caption.checked, done.found),
-                ("checked, against the truth", done.caption.checked, said.found),
-            ):
-                wrong.setdefault(name, []).extend(unsupported(about, found))
-            told = dict(part.claim for part in read(text) if part.claim)
-            if "type" in said.claims:
-                types[said.claims["type"], told.get("type", "none")] += 1
+    for one in every:
+        for name, values in one.wrong.items():
+            wrong.setdefault(name, []).extend(values)
+        if "type" in one.claims:
+            said = dict(part.claim for part in read(one.text) if part.claim)
+            types[one.claims["type"], said.get("type", "none")] += 1
     meant = [
         [write(true, np.random.default_rng(seed)) for seed in range(PHRASINGS)] for true in claims
     ]

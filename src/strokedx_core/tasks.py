@@ -130,6 +130,7 @@ TASKS: dict[str, Task] = {
             modalities=MODALITIES,
             writes=("captions", "findings"),
             default_weights="caption",
+            closer_weights="caption_type",
         ),
     )
 }

@@ -17,10 +17,10 @@ from strokedx_core.captions.neural import (
     LoadedCaptioner,
     check_text,
     load_captioner,
-    pieces_on_grid,
     write_caption,
     write_checked,
 )
+from strokedx_core.captions.on_grid import pieces_on_grid
 from strokedx_core.captions.parts import PARTS, mirrored_parts, parts_on
 from strokedx_core.captions.phrasing import read, say, write
 from strokedx_core.captions.tokens import Tokenizer

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import strokedx_core
+from strokedx_core.captions.lesion_type import load_typer
 from strokedx_core.captions.neural import load_captioner
 from strokedx_core.nets.unet3d import UNet3D
 from strokedx_core.tasks import LESION_TYPES, TASKS, SpecialWeights
@@ -219,8 +220,9 @@ def test_shipped_weights_and_their_cards(name: str) -> None:
     path = find_weights(name)
     assert card.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert card.name == name
-    assert card.task in TASKS
-    network = load_captioner(name).network if card.task == "caption" else load_network(name)
+    assert card.task in {*TASKS, "caption-type"}
+    loaders = {"caption": lambda name: load_captioner(name).network, "caption-type": load_typer}
+    network = loaders.get(card.task, load_network)(name)
     assert network.config == card.architecture
     assert network.parameter_count == card.text["parameters"] < 3_000_000
     assert card.text["data"]

@@ -13,7 +13,7 @@ from typing import Any
 from strokedx_core.anatomy.regions import GROUPS, STRUCTURES
 from strokedx_core.captions.facts import Finding
 
-__all__ = ["FIELDS", "Claim", "borne_out", "claims_of", "number_of", "size_of"]
+__all__ = ["FIELDS", "Claim", "borne_out", "claims_of", "number_of", "size_of", "type_of"]
 
 Claim = tuple[str, str]
 """A field and its value."""
@@ -56,6 +56,11 @@ def number_of(count: int) -> str:
     return "one" if count == 1 else "few" if count <= FEW else "many"
 
 
+def type_of(blood: float) -> str:
+    """The type of a lesion, of which this share is blood."""
+    return "hemorrhagic" if blood >= BLOOD_SHARE else "both" if blood >= SOME_BLOOD else "ischemic"
+
+
 def claims_of(found: Mapping[str, Finding]) -> dict[str, str]:
     """What is true of the lesions of a case or of a slice.
 
@@ -78,10 +83,7 @@ def claims_of(found: Mapping[str, Finding]) -> dict[str, str]:
     if _known(found, "volume"):
         claims["size"] = size_of(found["volume"].value)
     if _known(found, "hemorrhagic"):
-        share = found["hemorrhagic"].value
-        claims["type"] = (
-            "hemorrhagic" if share >= BLOOD_SHARE else "both" if share >= SOME_BLOOD else "ischemic"
-        )
+        claims["type"] = type_of(found["hemorrhagic"].value)
     if _known(found, "side"):
         claims["side"] = found["side"].value
     for field, name in (("territory", "arteries"), ("lobe", "lobes")):

@@ -13,13 +13,15 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import torch
-from scipy import ndimage
 
-from strokedx_core.captions.claims import Claim, borne_out, claims_of
+from strokedx_core.captions.claims import FIELDS, Claim, borne_out, claims_of
 from strokedx_core.captions.facts import CaseFindings, Finding
+from strokedx_core.captions.lesion_type import close_view, load_typer, type_odds
+from strokedx_core.captions.on_grid import lesion_on_grid, lesion_on_slice, pieces_on_grid
 from strokedx_core.captions.parts import parts_of, parts_on
 from strokedx_core.captions.phrasing import read, say
 from strokedx_core.captions.tokens import Tokenizer
@@ -28,7 +30,7 @@ from strokedx_core.inference.devices import choose_device
 from strokedx_core.inference.lesion_case import read_sequences, sequences_on_grid
 from strokedx_core.nets.captioner import BEGIN_CASE, BEGIN_SLICE, Captioner
 from strokedx_core.tasks import TASKS
-from strokedx_core.volume import Volume, VolumeError, to_canonical
+from strokedx_core.volume import Volume, VolumeError
 from strokedx_core.weights import WeightsError, find_weights, load_tensors, read_card
 
 __all__ = [
@@ -36,9 +38,7 @@ __all__ = [
     "LoadedCaptioner",
     "NeuralCaption",
     "check_text",
-    "lesion_on_grid",
     "load_captioner",
-    "pieces_on_grid",
     "write_caption",
     "write_checked",
 ]
@@ -48,9 +48,6 @@ POSSIBLY = "possibly"
 
 _FURTHER = 32
 """Texts that are drawn where findings tell otherwise than the likeliest."""
-
-_LEAST = 0.1
-"""Share of a voxel of the working grid from which a lesion too small to fill half of any counts."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +134,7 @@ def write_caption(
     slice_index: int | None = None,
     device: str = "auto",
     weights: str | Path | None = None,
+    closer: str | Path | None = None,
 ) -> NeuralCaption:
     """Let the network write about the lesions of a case, and check what it wrote.
 
@@ -155,6 +153,10 @@ def write_caption(
         Write about this slice alone, one that `found.slices` has.
     device : {"auto", "cpu", "cuda", "mps"}
     weights : str or path, optional
+        Of the captioner.
+    closer : str or path, optional
+        Weights of the network that looks at whole lesions more closely, for their type; those that
+        ship where the captioner's do, none beside others.
 
     Raises
     ------
@@ -175,11 +177,14 @@ def write_caption(
     loaded = load_captioner(weights, place)
     spacing = read_card(weights or TASKS["caption"].default_weights).spacings_mm[-1]
     grid = BrainGrid.around(brain, mask.affine, spacing, loaded.network.encoder.divisor)
-    image, _, _ = sequences_on_grid(read_sequences(images), brain, grid, spacing)
-    lesion, pieces = _lesion(mask, grid, slice_index), None
+    sequences = read_sequences(images)
+    image, _, _ = sequences_on_grid(sequences, brain, grid, spacing)
     if slice_index is None:
+        lesion, pieces = lesion_on_grid(mask.data > 0, grid), None
         numbers = pieces_on_grid(found.labels, lesion, grid)
         pieces = torch.from_numpy(numbers)[None, None].to(place)
+    else:
+        lesion, pieces = lesion_on_slice(mask, slice_index, grid), None
     with torch.inference_mode():
         looked_at = torch.from_numpy(image)
         if found.anatomy is not None and found.anatomy.structure.any():
@@ -187,19 +192,48 @@ def write_caption(
         else:
             first = looked_at[int(looked_at.flatten(1).any(1).int().argmax())]
             parts = parts_of(first, device=place)
-        seen, *_ = loaded.network.look(
+        seen, answers, _ = loaded.network.look(
             looked_at[None].to(place),
             torch.from_numpy(lesion)[None, None].to(place),
             parts[None, None].to(place),
             pieces,
             spacing_mm=spacing,
         )
+        told: dict[str, str] = {}
         begin = BEGIN_CASE if slice_index is None else BEGIN_SLICE
-        return write_checked(loaded, seen, begin, _with_type(findings, lesion_type))
+        if closer is None and weights is None:
+            closer = TASKS["caption"].closer_weights
+        if closer is not None and slice_index is None and lesion.any():
+            own = answers[list(FIELDS).index("type")][0]
+            told["type"] = _type_of(own, mask, sequences, brain, closer)
+        return write_checked(loaded, seen, begin, _with_type(findings, lesion_type), told)
+
+
+def _type_of(
+    own: torch.Tensor,
+    mask: Volume,
+    sequences: Mapping[str, Volume],
+    brain: np.ndarray,
+    closer: str | Path,
+) -> str:
+    """The likeliest type, by the captioner's answer and that of the network that looks closer."""
+    card = read_card(closer)
+    spacing, share = card.spacings_mm[-1], card.text["input"].get("share", 0.5)
+    typer = load_typer(closer, own.device)
+    view = close_view(mask.data > 0, sequences, brain, mask.affine, spacing, typer.divisor)
+    values = FIELDS["type"]
+    odds = (1 - share) * own[: len(values)].log_softmax(0)
+    if view.lesion.any():
+        odds = odds + share * type_odds(typer, view, spacing)
+    return values[int(odds.argmax())]
 
 
 def write_checked(
-    loaded: LoadedCaptioner, seen: torch.Tensor, begin: int, found: Mapping[str, Finding]
+    loaded: LoadedCaptioner,
+    seen: torch.Tensor,
+    begin: int,
+    found: Mapping[str, Finding],
+    told: Mapping[str, str] = MappingProxyType({}),
 ) -> NeuralCaption:
     """The likeliest text; where findings tell otherwise or better, in other words of the network.
 
@@ -216,8 +250,10 @@ def write_checked(
         `BEGIN_CASE` or `BEGIN_SLICE`.
     found : mapping of str to Finding
         Of the case or the slice that it is about.
+    told : mapping of str to str
+        Field → value, answers of networks that count where the findings do not tell.
     """
-    truth = claims_of(found)
+    truth = {**told, **claims_of(found)}
 
     def best(part: Checked) -> bool:
         return part.verdict != "struck" and truth.get(part.field, part.value) == part.value
@@ -248,88 +284,6 @@ def write_checked(
 def _within(phrase: str) -> str:
     """A phrase as it stands within a sentence: acronyms alone begin with a capital."""
     return phrase if phrase[1:2].isupper() else phrase[:1].lower() + phrase[1:]
-
-
-def _lesion(mask: Volume, grid: BrainGrid, slice_index: int | None) -> np.ndarray:
-    """The mask on the working grid, float32, 0 or 1; on one slice, that which is nearest."""
-    data = mask.data > 0
-    if slice_index is None:
-        return lesion_on_grid(data, grid)
-    # The axis that runs most nearly from inferior to superior, whichever the file has there.
-    canonical, _ = to_canonical(
-        np.moveaxis(np.indices(data.shape), 0, -1)[..., _axis(mask)], mask.affine
-    )
-    along = canonical[0, 0]
-    at = int(np.flatnonzero(along == slice_index)[0])
-    layer = min(max(round((at - grid.start[2]) / grid.step[2]), 0), grid.shape[2] - 1)
-    whole = grid.image(data.astype(np.float32), mask.affine)[..., layer]
-    part = np.zeros(grid.shape, np.float32)
-    part[..., layer] = whole >= 0.5
-    if not part.any():
-        part[..., layer] = whole >= max(_LEAST, 0.5 * whole.max())
-    return part
-
-
-def lesion_on_grid(mask: np.ndarray, grid: BrainGrid) -> np.ndarray:
-    """A mask as the captioner sees it: float32, 0 or 1.
-
-    Parameters
-    ----------
-    mask : ndarray of bool
-        On the grid that `grid` was laid over.
-    grid : BrainGrid
-        The captioner's.
-    """
-    whole = grid.image(mask.astype(np.float32), grid.native_affine)
-    placed = (whole >= 0.5).astype(np.float32)
-    if not placed.any() and mask.any():
-        placed = (whole >= max(_LEAST * whole.max(), 1e-6)).astype(np.float32)
-    return placed
-
-
-def pieces_on_grid(labels: np.ndarray, lesion: np.ndarray, grid: BrainGrid) -> np.ndarray:
-    """Which lesion each voxel of the captioner's grid is of.
-
-    Parameters
-    ----------
-    labels : ndarray of int
-        The lesions, numbered from 1 for the largest, on the grid that `grid` was laid over.
-    lesion : ndarray of float32
-        Of `lesion_on_grid`. Lesions too small for that grid are put into it, one voxel each.
-    grid : BrainGrid
-
-    Returns
-    -------
-    ndarray of int32, shape of `lesion`
-        0 where there is no lesion.
-    """
-    voxels = np.argwhere(labels)
-    numbers = labels[tuple(voxels.T)]
-    order = np.argsort(numbers, kind="stable")
-    voxels, numbers = voxels[order], numbers[order]
-    matrix = np.linalg.inv(grid.affine) @ grid.native_affine
-    places = np.rint(voxels @ matrix[:3, :3].T + matrix[:3, 3]).astype(int)
-    places = np.clip(places, 0, np.subtract(grid.shape, 1))
-    pieces = np.zeros(grid.shape, np.int32)
-    # Where several fall into one voxel it is the smallest's, for that has no other.
-    pieces[tuple(places.T)] = numbers
-    kept = np.unique(pieces[lesion > 0])
-    middle = [places[numbers == number] for number in np.setdiff1d(numbers, kept)]
-    for inside in middle:
-        lesion[tuple(inside[len(inside) // 2])] = 1
-    if lesion.any() and pieces.any():
-        (box,) = ndimage.find_objects(((pieces > 0) | (lesion > 0)).astype(np.int32))
-        nearest = ndimage.distance_transform_edt(
-            pieces[box] == 0, return_distances=False, return_indices=True
-        )
-        pieces[box] = pieces[box][tuple(nearest)]
-    return pieces * (lesion > 0)
-
-
-def _axis(mask: Volume) -> int:
-    from strokedx_core.captions.measures import slice_axis
-
-    return slice_axis(mask.affine)
 
 
 def _with_type(found: Mapping[str, Finding], lesion_type: str) -> Mapping[str, Finding]:

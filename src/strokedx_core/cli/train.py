@@ -161,6 +161,31 @@ def caption(
     typer.echo(f"weights: {weights}\ncard:    {weights.with_suffix('.toml')}")
 
 
+@app.command("caption-type")
+def caption_type(
+    head_labels: HeadLabels,
+    lesion_masks: LesionMasks,
+    out: Out,
+    config: Config = None,
+    quiet: Quiet = False,
+) -> None:
+    """Train the network that tells the captioner what type of stroke a lesion is.
+
+    Needs no scans: it learns from simulated infarcts, haemorrhages, and infarcts with blood.
+    """
+    with protocols.errors_in_words():
+        from strokedx_core.training.lesion_typer import train_lesion_typer
+        from strokedx_core.training.tables import ConfigError
+        from strokedx_core.training.typer_config import RECIPE, read_typer_config
+
+        folders = {"head-labels": head_labels, "lesion-masks": lesion_masks}
+        for folder in folders.values():
+            if not folder.is_dir():
+                raise ConfigError(f"{folder}: no such folder")
+        weights = train_lesion_typer(read_typer_config(config or RECIPE), folders, out, quiet=quiet)
+    typer.echo(f"weights: {weights}\ncard:    {weights.with_suffix('.toml')}")
+
+
 def _train(
     task: str,
     folders: dict[str, Path],

@@ -237,21 +237,30 @@ class UNet3D(nn.Module):
         ValueError
             If a spatial size is not a multiple of `divisor`.
         """
+        features, _ = self.describe(image)
+        logits: Tensor = self.head(features)
+        if self.fine is not None:
+            logits = self.fine(torch.cat((image, logits), dim=1))
+        return logits
+
+    def describe(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Features from which the last layer makes its logits, and those of the bottleneck.
+
+        Parameters and errors are those of `forward`.
+        """
         if any(size % self.divisor for size in image.shape[2:]):
             raise ValueError(
                 f"spatial sizes must be multiples of {self.divisor}, got {tuple(image.shape[2:])}"
             )
         there = (image.detach().abs().amax((2, 3, 4)) > 0).to(image.dtype)
-        *skips, features = self.encode(image)
+        *skips, deepest = self.encode(image)
         conditions = iter((self.conditions or ())[len(skips) :])
+        features = deepest
         for up, block, skip in zip(self.up, self.decoder, reversed(skips), strict=True):
             features = self._through(block, torch.cat((skip, up(features)), dim=1))
             if skip is not skips[0]:
                 features = _conditioned(features, there, conditions)
-        logits: Tensor = self.head(features)
-        if self.fine is not None:
-            logits = self.fine(torch.cat((image, logits), dim=1))
-        return logits
+        return features, deepest
 
     def encode(self, image: Tensor) -> list[Tensor]:
         """Features at every resolution, finest first; the last are the bottleneck's.

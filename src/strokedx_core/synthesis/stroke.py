@@ -53,6 +53,13 @@ STAGES: dict[str, dict[str, float]] = {
 }
 """Kind → stage → how often it is drawn; of a transformation, the stage of the infarct."""
 
+_BLOOD_IN = {
+    "hyperacute": {"hyperacute": 1.0},
+    "acute": {"hyperacute": 1.0, "acute": 2.0, "early subacute": 1.0},
+    "subacute": {"acute": 1.0, "early subacute": 1.0, "late subacute": 1.0},
+}
+"""Stage of an infarct → stage of the blood in it → how often: none is older than the infarct."""
+
 _DRAWN = 0.3
 """How much of a voxel a lesion fills where it is marked."""
 
@@ -313,7 +320,7 @@ def generate_case(
         ischemic = nothing
     if depth is not None:
         begin = len(patches)
-        age = stage if kind == "haemorrhage" else choose(_BLOOD, rng)
+        age = stage if kind == "haemorrhage" else choose(_BLOOD_IN[stage], rng)
         patches += blood(hemorrhagic, depth, age, spacing, rng)
         if not shown(patches[begin:], sequences):
             hemorrhagic = nothing

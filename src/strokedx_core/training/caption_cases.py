@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.progress import track
 from torch import Tensor
 
 from strokedx_core.anatomy.atlas import AtlasError, read_atlas
-from strokedx_core.captions.neural import lesion_on_grid, pieces_on_grid
+from strokedx_core.captions.on_grid import blood_on_grid, lesion_on_grid, pieces_on_grid
 from strokedx_core.captions.parts import parts_of
 from strokedx_core.datasets.cases import CaseFiles, DataSetError
 from strokedx_core.datasets.splits import make_split, read_split
@@ -30,7 +29,7 @@ from strokedx_core.synthesis.mni import head_to_mni
 from strokedx_core.synthesis.stroke import StrokeCase, generate_case
 from strokedx_core.tasks import MODALITIES
 from strokedx_core.training.caption_config import CaptionConfig
-from strokedx_core.training.checkpoint import load_checkpoint, save_checkpoint
+from strokedx_core.training.kept_cases import kept_cases
 from strokedx_core.training.real_cases import Item, place_lesion
 from strokedx_core.training.tables import ConfigError
 from strokedx_core.volume import VolumeError
@@ -47,10 +46,7 @@ __all__ = [
 FOLDERS = ("head-labels", "lesion-masks", "atlas")
 """What generated cases are made from."""
 
-_CHUNK = 100
-"""Generated cases that are kept in one file."""
-
-_FORMAT = 8
+_FORMAT = 9
 """Raised whenever generated cases come out differently than before."""
 
 
@@ -137,23 +133,18 @@ def generated_cases(
         include={"seed", "validation", "validation_shapes", "grid", "scan_spacing", "generator"}
     )
     digest = hashlib.sha256(f"{_FORMAT}{key}{multiple}{held_out}".encode()).hexdigest()[:16]
-    make: Callable[[int], tuple[StrokeCase, Described]] | None = None
-    cases: list[CaptionCase] = []
-    chunks = range(0, count, _CHUNK)
+    made: list[Callable[[int], tuple[StrokeCase, Described]]] = []
+
+    def make(number: int) -> dict[str, Any]:
+        if not made:
+            made.append(described_cases(config, folders, cache, held_out=held_out))
+        return _plain(_seen(config, multiple, *made[0](number)))
+
     what = "cases to validate on" if held_out else "cases to train on"
-    for chunk in track(chunks, f"{what}, {_CHUNK} at a time", disable=quiet):
-        path = cache / f"described-{digest}-{chunk:06d}.pt"
-        wanted = min(_CHUNK, count - chunk)
-        kept = load_checkpoint(path)["cases"] if path.exists() else []
-        if len(kept) < wanted:
-            make = make or described_cases(config, folders, cache, held_out=held_out)
-            kept += [
-                _plain(_seen(config, multiple, *make(chunk + n))) for n in range(len(kept), wanted)
-            ]
-            cache.mkdir(parents=True, exist_ok=True)
-            save_checkpoint({"cases": kept}, path)
-        cases += [_case(values) for values in kept[:wanted]]
-    return cases
+    return [
+        _case(values)
+        for values in kept_cases(cache / f"described-{digest}", count, make, what, quiet)
+    ]
 
 
 def described_cases(
@@ -219,11 +210,7 @@ def _brought(
     lesion = lesion_on_grid(said.lesion.numpy(), grid)
     pieces = pieces_on_grid(said.found.labels, lesion, grid)
     marked = lesion > 0
-    # Of a lesion too small to fill half of any voxel, blood fills half of what there is of it.
-    whole, bled = (
-        grid.image(part.astype(np.float32), affine) for part in (said.lesion.numpy(), said.blood)
-    )
-    blood = marked & (bled > 0) & (bled >= 0.5 * whole)
+    blood = blood_on_grid(said.lesion.numpy(), said.blood, marked, grid)
     slices = {}
     for layer in np.flatnonzero(marked.any(axis=(0, 1))):
         index = round(grid.start[2] + grid.step[2] * int(layer))

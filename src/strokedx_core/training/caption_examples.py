@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from strokedx_core.captions.claims import FIELDS
-from strokedx_core.captions.neural import lesion_on_grid, pieces_on_grid
+from strokedx_core.captions.on_grid import lesion_on_grid, pieces_on_grid
 from strokedx_core.captions.parts import mirrored_parts
 from strokedx_core.captions.phrasing import write
 from strokedx_core.inference.brain_grid import BrainGrid

@@ -33,6 +33,7 @@ from strokedx_core.training.caption_export import export_captioner
 from strokedx_core.training.caption_log import CaptionLog
 from strokedx_core.training.checkpoint import load_checkpoint, save_checkpoint
 from strokedx_core.training.failures import check_loss
+from strokedx_core.training.losses import balanced_entropy
 from strokedx_core.training.steps import follow, learning_rate
 from strokedx_core.training.tables import ConfigError
 from strokedx_core.weights import WeightsError, load_network, read_card
@@ -252,21 +253,13 @@ def _loss(
             ]
         for example, given in zip(alike, bled, strict=True):
             if example.blood is not None and len(given):
-                blood.append(_balanced(given, example.blood[example.lesion > 0]))
+                blood.append(balanced_entropy(given, example.blood[example.lesion > 0]))
     loss = torch.cat(tokens).mean()
     if answers:
         loss = loss + torch.cat(answers).mean()
     if blood:
         loss = loss + torch.stack(blood).mean()
     return loss
-
-
-def _balanced(logits: Tensor, target: Tensor) -> Tensor:
-    """Mean cross-entropy of what is marked and of what is not, alike where there are both: little
-    blood in a large infarct would hardly count otherwise."""
-    entropy = F.binary_cross_entropy_with_logits(logits, target.to(logits), reduction="none")
-    parts = [entropy[part].mean() for part in (target, ~target) if part.any()]
-    return torch.stack(parts).mean()
 
 
 def _validate(

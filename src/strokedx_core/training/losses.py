@@ -9,7 +9,7 @@ from torch import Tensor
 
 from strokedx_core.training.config import LesionConfig
 
-__all__ = ["known_entropy", "lesion_loss", "skull_strip_loss"]
+__all__ = ["balanced_entropy", "known_entropy", "lesion_loss", "skull_strip_loss"]
 
 _FEW = 20
 """Voxels of an absent type from which marking more begins to cost less."""
@@ -74,3 +74,11 @@ def known_entropy(logits: Tensor, target: Tensor) -> Tensor:
     """Binary cross-entropy of the voxels whose target is known, that is not negative."""
     known = target >= 0
     return F.binary_cross_entropy_with_logits(logits[known], target[known])
+
+
+def balanced_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """Mean cross-entropy of what is marked and of what is not, alike where there are both: little
+    blood in a large infarct would hardly count otherwise."""
+    entropy = F.binary_cross_entropy_with_logits(logits, target.to(logits), reduction="none")
+    parts = [entropy[part].mean() for part in (target, ~target) if part.any()]
+    return torch.stack(parts).mean()

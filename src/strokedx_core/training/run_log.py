@@ -17,6 +17,7 @@ from strokedx_core.volume import write_atomically
 
 if TYPE_CHECKING:
     from strokedx_core.training.caption_config import CaptionConfig
+    from strokedx_core.training.typer_config import TyperConfig
     from strokedx_core.training.validation import Validation
 
 __all__ = ["WAITING", "Picture", "RunLog", "draw_curves", "draw_slices", "read_metrics"]
@@ -35,7 +36,7 @@ class RunLog:
     ----------
     out : Path
         Run folder.
-    config : TrainingConfig or CaptionConfig
+    config : TrainingConfig, CaptionConfig or TyperConfig
     step : int
         Steps done already; what was logged beyond them is forgotten.
     losses : list of float
@@ -49,7 +50,7 @@ class RunLog:
     def __init__(
         self,
         out: Path,
-        config: TrainingConfig | CaptionConfig,
+        config: TrainingConfig | CaptionConfig | TyperConfig,
         step: int,
         losses: list[float],
         quiet: bool,
