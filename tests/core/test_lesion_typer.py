@@ -123,6 +123,19 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(
         load_network(run / "weights.safetensors")
 
 
+def test_a_run_goes_on_from_weights_of_its_own(
+    run: Path, config: TyperConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_made_up_cases(monkeypatch)
+    start = {"start": str(run / "weights.safetensors"), "steps": 1, "learning_rate": 1e-9}
+    again = train_lesion_typer(config.model_copy(update=start), {}, tmp_path, quiet=True)
+    before, after = (load_typer(path).state_dict() for path in (Path(start["start"]), again))
+    assert all(torch.allclose(before[name], after[name], atol=1e-3) for name in before)
+    other = config.model_copy(update={**start, "hidden": 8})
+    with pytest.raises(ConfigError, match="start"):
+        train_lesion_typer(other, {}, tmp_path / "other", quiet=True)
+
+
 def test_it_begins_as_a_lesion_network_that_marks_blood() -> None:
     typer, lesion = LesionTyper(read_typer_config().network.model_dump()), load_network(
         "lesion_diffusion"

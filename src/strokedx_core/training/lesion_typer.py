@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from strokedx_core.captions.claims import type_of
-from strokedx_core.captions.lesion_type import CloseView, close_view, type_odds
+from strokedx_core.captions.lesion_type import CloseView, close_view, load_typer, type_odds
 from strokedx_core.inference.devices import choose_device
 from strokedx_core.inference.lesion_case import read_sequences
 from strokedx_core.nets.lesion_typer import TYPES, LesionTyper
@@ -41,7 +41,7 @@ from strokedx_core.training.run_log import RunLog
 from strokedx_core.training.steps import follow, learning_rate
 from strokedx_core.training.tables import ConfigError
 from strokedx_core.training.typer_config import TyperConfig
-from strokedx_core.weights import WeightsError, load_network, write_weights
+from strokedx_core.weights import WeightsError, load_network, read_card, write_weights
 
 __all__ = ["TyperCase", "begin_from", "train_lesion_typer", "typer_cases"]
 
@@ -225,6 +225,17 @@ def begin_from(typer: LesionTyper, lesion: UNet3D) -> None:
         raise ConfigError(f"start: the network is built differently: {error}") from error
 
 
+def _start(typer: LesionTyper, weights: str) -> None:
+    """Go on from weights of its own, or begin from a lesion network's."""
+    try:
+        if read_card(weights).task == "caption-type":
+            typer.load_state_dict(load_typer(weights).state_dict())
+        else:
+            begin_from(typer, load_network(weights))
+    except (WeightsError, RuntimeError) as error:
+        raise ConfigError(f"start: {error}") from error
+
+
 def train_lesion_typer(
     config: TyperConfig, folders: Mapping[str, Path], out: Path, *, quiet: bool = False
 ) -> Path:
@@ -273,10 +284,7 @@ def train_lesion_typer(
     if state is not None and state["config"] != settings:
         raise ConfigError(f"{out}: holds a run with another configuration; name another folder")
     if state is None and config.start is not None:
-        try:
-            begin_from(model, load_network(config.start))
-        except WeightsError as error:
-            raise ConfigError(f"start: {error}") from error
+        _start(model, config.start)
     average.load_state_dict(model.state_dict())
     model, average = model.to(device), average.to(device).eval()
     optimizer = FilterMuon(model, config.weight_decay)

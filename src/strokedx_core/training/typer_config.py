@@ -40,7 +40,8 @@ class TyperConfig(Strict):
     ema : float
         Decay of the exponential moving average of the weights, which is what is validated and kept.
     start : str, optional
-        Weights of a lesion network whose first resolutions are taken over; a name or a file.
+        Weights to go on from, or those of a lesion network whose first resolutions are taken over;
+        a name or a file.
     network : NetworkConfig
         The seven sequences, two empty channels and the lesion in, blood out.
     hidden : int
