@@ -77,7 +77,8 @@ class NeuralCaption:
     first : str
         The likeliest text, nothing of it checked.
     text : str
-        The same; where findings tell otherwise, in words of further texts that agree with them.
+        The same; where findings tell otherwise, or both networks together another type, in words of
+        further texts that agree with them.
     checked : str
         Without what was struck; what the findings cannot tell is marked as possible.
     statements : tuple of Checked
@@ -179,12 +180,13 @@ def write_caption(
     grid = BrainGrid.around(brain, mask.affine, spacing, loaded.network.encoder.divisor)
     sequences = read_sequences(images)
     image, _, _ = sequences_on_grid(sequences, brain, grid, spacing)
+    pieces = None
     if slice_index is None:
-        lesion, pieces = lesion_on_grid(mask.data > 0, grid), None
+        lesion = lesion_on_grid(mask.data > 0, grid)
         numbers = pieces_on_grid(found.labels, lesion, grid)
         pieces = torch.from_numpy(numbers)[None, None].to(place)
     else:
-        lesion, pieces = lesion_on_slice(mask, slice_index, grid), None
+        lesion = lesion_on_slice(mask, slice_index, grid)
     with torch.inference_mode():
         looked_at = torch.from_numpy(image)
         if found.anatomy is not None and found.anatomy.structure.any():
