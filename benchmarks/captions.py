@@ -3,7 +3,7 @@
 On generated cases of the people and lesion shapes that were held out, at the voxel size of a scan,
 each captioned as in use: the parts of the brain are those that the anatomy network tells, the
 findings are measured on them. The first text is the network's likeliest, nothing of it checked;
-where the findings tell otherwise, it is written again::
+where the findings tell otherwise, or both networks together another type, it is written again::
 
     python benchmarks/captions.py --data DIR [--cases 500] [--workers 2] [--card CARD.toml]
 

@@ -23,8 +23,8 @@ from strokedx_core.inference.lesion_case import read_sequences, sequences_on_gri
 from strokedx_core.nets.captioner import pieces_of
 from strokedx_core.synthesis.anatomy import load_anatomy
 from strokedx_core.synthesis.described import Described, describe
-from strokedx_core.synthesis.labels import load_head
-from strokedx_core.synthesis.lesion_shapes import load_shapes
+from strokedx_core.synthesis.labels import Head, load_head
+from strokedx_core.synthesis.lesion_shapes import LesionShape, load_shapes
 from strokedx_core.synthesis.mni import head_to_mni
 from strokedx_core.synthesis.stroke import StrokeCase, generate_case
 from strokedx_core.tasks import MODALITIES
@@ -32,6 +32,7 @@ from strokedx_core.training.caption_config import CaptionConfig
 from strokedx_core.training.kept_cases import kept_cases
 from strokedx_core.training.real_cases import Item, place_lesion
 from strokedx_core.training.tables import ConfigError
+from strokedx_core.training.typer_config import TyperConfig
 from strokedx_core.volume import VolumeError
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "described_cases",
     "divided",
     "generated_cases",
+    "heads_and_shapes",
     "real_cases",
 ]
 
@@ -155,25 +157,15 @@ def described_cases(
     Parameters and errors are as in `generated_cases`.
     """
     image = folders["atlas"]
+    files, shapes = heads_and_shapes(config, folders, cache, held_out=held_out)
     try:
         atlas = read_atlas(image, image.with_name(image.name.split(".")[0] + ".tsv"))
-        shapes = [
-            shape
-            for shape in load_shapes(folders["lesion-masks"], cache)
-            if shape.plausible and shape.person.endswith(config.validation_shapes) == held_out
+        heads = [
+            (head, to_mni, load_anatomy(path, head, to_mni, atlas, cache))
+            for path, head, to_mni in files
         ]
-        heads = []
-        for path in sorted(folders["head-labels"].glob("*.*")):
-            if (path.name.split(".")[0] in config.validation) != held_out:
-                continue
-            head = load_head(path, cache)
-            to_mni = head_to_mni(head)
-            heads.append((head, to_mni, load_anatomy(path, head, to_mni, atlas, cache)))
     except (AtlasError, ValueError) as error:
         raise ConfigError(str(error)) from error
-    if not heads or not shapes:
-        what = "label map" if not heads else "lesion mask"
-        raise ConfigError(f"no {what} to {'validate' if held_out else 'train'} on")
     recipe = config.recipe()
 
     def make(number: int) -> tuple[StrokeCase, Described]:
@@ -183,6 +175,36 @@ def described_cases(
         return case, describe(case, anatomy, to_mni)
 
     return make
+
+
+def heads_and_shapes(
+    config: CaptionConfig | TyperConfig, folders: Mapping[str, Path], cache: Path, *, held_out: bool
+) -> tuple[list[tuple[Path, Head, Tensor]], list[LesionShape]]:
+    """What cases are generated from: label maps, each with its file and its way to MNI space, and
+    shapes of lesions; those to validate on, or all others.
+
+    Raises
+    ------
+    ConfigError
+        If a file cannot be used, or there are none.
+    """
+    try:
+        shapes = [
+            shape
+            for shape in load_shapes(folders["lesion-masks"], cache)
+            if shape.plausible and shape.person.endswith(config.validation_shapes) == held_out
+        ]
+        heads = [
+            (path, load_head(path, cache))
+            for path in sorted(folders["head-labels"].glob("*.*"))
+            if (path.name.split(".")[0] in config.validation) == held_out
+        ]
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    if not heads or not shapes:
+        what = "label map" if not heads else "lesion mask"
+        raise ConfigError(f"no {what} to {'validate' if held_out else 'train'} on")
+    return [(path, head, head_to_mni(head)) for path, head in heads], shapes
 
 
 def _seen(config: CaptionConfig, multiple: int, case: StrokeCase, said: Described) -> CaptionCase:

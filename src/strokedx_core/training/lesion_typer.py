@@ -26,11 +26,9 @@ from strokedx_core.inference.devices import choose_device
 from strokedx_core.inference.lesion_case import read_sequences
 from strokedx_core.nets.lesion_typer import TYPES, LesionTyper
 from strokedx_core.nets.unet3d import UNet3D
-from strokedx_core.synthesis.labels import load_head
-from strokedx_core.synthesis.lesion_shapes import load_shapes
-from strokedx_core.synthesis.mni import head_to_mni
 from strokedx_core.synthesis.stroke import StrokeCase, generate_case
 from strokedx_core.tasks import LESION_TYPES, MODALITIES
+from strokedx_core.training.caption_cases import heads_and_shapes
 from strokedx_core.training.checkpoint import load_checkpoint, save_checkpoint
 from strokedx_core.training.export import UNSTATED, card_of
 from strokedx_core.training.failures import check_loss
@@ -146,26 +144,13 @@ def typer_cases(
 def _generator(
     config: TyperConfig, folders: Mapping[str, Path], cache: Path, held_out: bool
 ) -> Callable[[int], StrokeCase]:
-    shapes = [
-        shape
-        for shape in load_shapes(folders["lesion-masks"], cache)
-        if shape.plausible and shape.person.endswith(config.validation_shapes) == held_out
-    ]
-    paths = [
-        path
-        for path in sorted(folders["head-labels"].glob("*.*"))
-        if (path.name.split(".")[0] in config.validation) == held_out
-    ]
-    heads = [(head, head_to_mni(head)) for head in (load_head(path, cache) for path in paths)]
-    if not heads or not shapes:
-        what = "label map" if not heads else "lesion mask"
-        raise ConfigError(f"no {what} to {'validate' if held_out else 'train'} on")
+    heads, shapes = heads_and_shapes(config, folders, cache, held_out=held_out)
     recipe = config.recipe()
 
     def make(number: int) -> StrokeCase:
         seed = (config.seed << 28) + (int(held_out) << 27) + 16 * number
         while True:  # Until a lesion shows.
-            head, to_mni = heads[seed % len(heads)]
+            _, head, to_mni = heads[seed % len(heads)]
             case = generate_case(head, to_mni, shapes, seed, recipe=recipe)
             if case.target.any():
                 return case
