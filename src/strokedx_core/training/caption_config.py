@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from pydantic import Field, TypeAdapter, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from strokedx_core.synthesis.stroke import StrokeRecipe
 from strokedx_core.training.tables import (
+    GRID_FIELDS,
     ConfigError,
     DataConfig,
     GridConfig,
     Strict,
+    check_generator,
     read_toml,
     reasons,
 )
@@ -115,14 +116,7 @@ class CaptionConfig(Strict):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        known = {f.name for f in dataclasses.fields(StrokeRecipe)} - {"shape", "spacing", "shift"}
-        unknown = set(self.generator) - known
-        if unknown:
-            raise ValueError(f"generator: unknown keys {sorted(unknown)}; known: {sorted(known)}")
-        try:
-            TypeAdapter(StrokeRecipe).validate_python(self.generator)
-        except ValidationError as error:
-            raise ValueError(f"generator: {reasons(error)}") from error
+        check_generator(self.generator, StrokeRecipe, GRID_FIELDS)
         if self.width % self.heads:
             raise ValueError(f"width ({self.width}) must be a multiple of heads ({self.heads})")
         return self

@@ -1,4 +1,4 @@
-"""Training of the captioner: the whole loop.
+"""Training of the captioner: what it starts from, what a step learns, what is validated.
 
     strokedx train caption --head-labels DIR --lesion-masks DIR --atlas FILE --out RUN
 
@@ -8,7 +8,6 @@ the seed and n alone.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,10 +30,9 @@ from strokedx_core.training.caption_config import CaptionConfig
 from strokedx_core.training.caption_examples import Example, examples_of
 from strokedx_core.training.caption_export import export_captioner
 from strokedx_core.training.caption_log import CaptionLog
-from strokedx_core.training.checkpoint import load_checkpoint, save_checkpoint
 from strokedx_core.training.failures import check_loss
+from strokedx_core.training.loop import read_state, train_steps
 from strokedx_core.training.losses import balanced_entropy
-from strokedx_core.training.steps import follow, learning_rate
 from strokedx_core.training.tables import ConfigError
 from strokedx_core.weights import WeightsError, load_network, read_card
 
@@ -98,11 +96,8 @@ def train_captioner(
             for held in (False, True)
         ]
         cases, held_out = made
-    last, settings = out / "last.pt", config.model_dump_json()
-    state = load_checkpoint(last) if last.exists() else None
-    if state is not None and state["config"] != settings:
-        raise ConfigError(f"{out}: holds a run with another configuration; name another folder")
-    if state is not None:
+    state = read_state(out, config)
+    if "tokenizer" in state:
         tokenizer = Tokenizer(bytes(state["tokenizer"].tolist()))
     else:
         tokenizer = start.tokenizer or _tokenizer(config, cases)
@@ -115,63 +110,41 @@ def train_captioner(
         ).to(device)
         for _ in range(2)
     )  # fmt: skip
+    if not state["step"]:
+        start.into(model)
     encoder = list(model.encoder.parameters())
     others = [p for name, p in model.named_parameters() if not name.startswith("encoder.")]
-    groups = [{"params": others}, {"params": encoder}]
+    groups: list[dict[str, Any]] = [
+        {"params": others},
+        {"params": encoder, "share": config.encoder_rate},
+    ]
     optimizer = torch.optim.AdamW(groups, config.learning_rate, weight_decay=config.weight_decay)
-    step, best, losses = 0, -1.0, []
-    if state is not None:
-        model.load_state_dict(state["model"])
-        average.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
-        step, best, losses = state["step"], state["best"], state["losses"]
-    else:
-        start.into(model)
-        average.load_state_dict(model.state_dict())
-    average.eval()
-
-    kept = torch.frombuffer(bytearray(tokenizer.model), dtype=torch.uint8)
-    log = CaptionLog(out, config, step, losses, quiet)
+    log = CaptionLog(out, config, state["step"], state["losses"], quiet)
     for told in left_out:
         log.say(f"left out: {told}")
-    try:
-        while step < config.steps:
-            began, rate = time.perf_counter(), learning_rate(config, step)
-            for group, share in zip(optimizer.param_groups, (1, config.encoder_rate), strict=True):
-                group["lr"] = rate * share
-            examples = examples_of(config, cases, step)
-            loss = _loss(model.train(), examples, tokenizer, device)
-            image = torch.cat([example.image.flatten() for example in examples])
-            lesion = torch.cat([example.lesion.flatten() for example in examples])
-            numbers = range(len(examples))
-            check_loss(loss, image, lesion, numbers, step, out / "not_a_number.pt")
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
-            optimizer.step()
-            follow(average, model, config, step)
-            step += 1
-            log.step(step, loss.item(), rate, time.perf_counter() - began, 0.0)
-            end_of_epoch = step % config.steps_per_epoch == 0 or step == config.steps
-            if end_of_epoch:
-                scores, texts = _validate(average, held_out, tokenizer, device)
-                log.validated(step, scores, texts)
-                if scores["mean"] > best:
-                    best = scores["mean"]
-                    weights = {
-                        "model": average.state_dict(), "step": step, "scores": scores,
-                        "tokenizer": kept, "architecture": model.config, "config": settings,
-                    }  # fmt: skip
-                    save_checkpoint(weights, out / "best.pt")
-            if end_of_epoch or step % config.checkpoint_every == 0:
-                state = {
-                    "model": model.state_dict(), "average": average.state_dict(),
-                    "optimizer": optimizer.state_dict(), "step": step, "best": best,
-                    "losses": log.losses, "tokenizer": kept, "config": settings,
-                }  # fmt: skip
-                save_checkpoint(state, last)
-    finally:
-        log.close()
+
+    def learn(step: int) -> float:
+        examples = examples_of(config, cases, step)
+        loss = _loss(model, examples, tokenizer, device)
+        image = torch.cat([example.image.flatten() for example in examples])
+        lesion = torch.cat([example.lesion.flatten() for example in examples])
+        numbers = range(len(examples))
+        check_loss(loss, image, lesion, numbers, step, out / "not_a_number.pt")
+        loss.backward()
+        return loss.item()
+
+    def checked(step: int) -> dict[str, float]:
+        scores, texts = _validate(average, held_out, tokenizer, device)
+        log.validated(step, scores, texts)
+        return scores
+
+    kept = {
+        "tokenizer": torch.frombuffer(bytearray(tokenizer.model), dtype=torch.uint8),
+        "architecture": model.config,
+    }
+    train_steps(
+        config, model, average, optimizer, log, state, learn=learn, validate=checked, kept=kept
+    )
     return export_captioner(out, out / "weights.safetensors")
 
 

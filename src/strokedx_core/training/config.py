@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import torch
-from pydantic import Field, TypeAdapter, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from strokedx_core.anatomy.regions import CHANNELS
 from strokedx_core.inference.lesions import SURE_ODDS
@@ -18,12 +17,14 @@ from strokedx_core.synthesis.head import HeadRecipe
 from strokedx_core.synthesis.stroke import KINDS, StrokeRecipe
 from strokedx_core.tasks import MODALITIES
 from strokedx_core.training.tables import (
+    GRID_FIELDS,
     ConfigError,
     DataConfig,
     GridConfig,
     NetworkConfig,
     RealConfig,
     Strict,
+    check_generator,
     read_toml,
     reasons,
 )
@@ -141,15 +142,7 @@ class TrainingConfig(Strict):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        recipe = self.generator_recipe
-        known = {f.name for f in dataclasses.fields(recipe)} - {"shape", "spacing", "shift"}
-        unknown = set(self.generator) - known
-        if unknown:
-            raise ValueError(f"generator: unknown keys {sorted(unknown)}; known: {sorted(known)}")
-        try:
-            TypeAdapter(recipe).validate_python(self.generator)
-        except ValidationError as error:
-            raise ValueError(f"generator: {reasons(error)}") from error
+        check_generator(self.generator, self.generator_recipe, GRID_FIELDS)
         unknown = set(self.generator.get("modalities", {})) - set(CONTRASTS)
         if unknown:
             raise ValueError(f"generator.modalities: unknown {sorted(unknown)}")

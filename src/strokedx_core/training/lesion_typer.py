@@ -1,4 +1,4 @@
-"""Training of the network that tells types of stroke: the whole loop.
+"""Training of the network that tells types of stroke: its cases, what a step learns, its card.
 
     strokedx train caption-type --head-labels DIR --lesion-masks DIR --out RUN
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -29,14 +28,14 @@ from strokedx_core.nets.unet3d import UNet3D
 from strokedx_core.synthesis.stroke import StrokeCase, generate_case
 from strokedx_core.tasks import LESION_TYPES, MODALITIES
 from strokedx_core.training.caption_cases import heads_and_shapes
-from strokedx_core.training.checkpoint import load_checkpoint, save_checkpoint
+from strokedx_core.training.checkpoint import load_checkpoint
 from strokedx_core.training.export import UNSTATED, card_of
 from strokedx_core.training.failures import check_loss
 from strokedx_core.training.kept_cases import kept_cases
+from strokedx_core.training.loop import read_state, train_steps
 from strokedx_core.training.losses import balanced_entropy
 from strokedx_core.training.optimizers import FilterMuon
 from strokedx_core.training.run_log import RunLog
-from strokedx_core.training.steps import follow, learning_rate
 from strokedx_core.training.tables import ConfigError
 from strokedx_core.training.typer_config import TyperConfig
 from strokedx_core.weights import WeightsError, load_network, read_card, write_weights
@@ -264,54 +263,24 @@ def train_lesion_typer(
         typer_cases(config, folders, out / "cache", model.divisor, held_out=held, quiet=quiet)
         for held in (True, False)
     )
-    last, settings = out / "last.pt", config.model_dump_json()
-    state = load_checkpoint(last) if last.exists() else None
-    if state is not None and state["config"] != settings:
-        raise ConfigError(f"{out}: holds a run with another configuration; name another folder")
-    if state is None and config.start is not None:
+    state = read_state(out, config)
+    if not state["step"] and config.start is not None:
         _start(model, config.start)
-    average.load_state_dict(model.state_dict())
-    model, average = model.to(device), average.to(device).eval()
+    model, average = model.to(device), average.to(device)
     optimizer = FilterMuon(model, config.weight_decay)
-    step, best, losses = 0, -1.0, []
-    if state is not None:
-        model.load_state_dict(state["model"])
-        average.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
-        step, best, losses = state["step"], state["best"], state["losses"]
-    log = TyperLog(out, config, step, losses, quiet)
-    try:
-        while step < config.steps:
-            began, rate = time.perf_counter(), learning_rate(config, step)
-            for group in optimizer.param_groups:
-                group["lr"] = rate * group.get("share", 1.0)
-            model.train().zero_grad(set_to_none=True)
-            loss = _learn(model, config, cases, step, out, device)
-            torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
-            optimizer.step()
-            follow(average, model, config, step)
-            step += 1
-            log.step(step, loss, rate, time.perf_counter() - began, 0.0)
-            end_of_epoch = step % config.steps_per_epoch == 0 or step == config.steps
-            if end_of_epoch:
-                scores = _validate(average, held_out, config.spacing)
-                log.validated(step, scores)
-                if scores["mean"] > best:
-                    best = scores["mean"]
-                    weights = {
-                        "model": average.state_dict(), "step": step, "scores": scores,
-                        "config": settings,
-                    }  # fmt: skip
-                    save_checkpoint(weights, out / "best.pt")
-            if end_of_epoch or step % config.checkpoint_every == 0:
-                state = {
-                    "model": model.state_dict(), "average": average.state_dict(),
-                    "optimizer": optimizer.state_dict(), "step": step, "best": best,
-                    "losses": log.losses, "config": settings,
-                }  # fmt: skip
-                save_checkpoint(state, last)
-    finally:
-        log.close()
+    log = TyperLog(out, config, state["step"], state["losses"], quiet)
+
+    def learn(step: int) -> float:
+        return _learn(model, config, cases, step, out, device)
+
+    def checked(step: int) -> dict[str, float]:
+        scores = _validate(average, held_out, config.spacing)
+        log.validated(step, scores)
+        return scores
+
+    train_steps(
+        config, model, average, optimizer, log, state, learn=learn, validate=checked, kept={}
+    )
     return _export(out, out / "weights.safetensors", model.config)
 
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tomllib
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from strokedx_core.tasks import LESION_TYPES, MODALITIES
 
 __all__ = [
+    "GRID_FIELDS",
     "ConfigError",
     "DataConfig",
     "GridConfig",
     "NetworkConfig",
     "RealConfig",
     "Strict",
+    "check_generator",
     "read_toml",
     "reasons",
 ]
@@ -46,6 +50,10 @@ class NetworkConfig(Strict):
     fine: int = 0
     plain: int = 0
     conditional: bool = False
+
+
+GRID_FIELDS = ("shape", "spacing", "shift")
+"""Fields of a generator's recipe that follow from a grid."""
 
 
 class GridConfig(Strict):
@@ -133,6 +141,30 @@ class RealConfig(Strict):
         if self.lesion_type not in LESION_TYPES:
             raise ValueError(f"lesion_type: {self.lesion_type!r} is none of {list(LESION_TYPES)}")
         return self
+
+
+def check_generator(values: Mapping[str, Any], recipe: type, own: Collection[str] = ()) -> None:
+    """Check the fields that a configuration gives of a generator's recipe.
+
+    Parameters
+    ----------
+    values : mapping
+    recipe : dataclass
+    own : collection of str
+        Fields that follow from elsewhere and are not to be given.
+
+    Raises
+    ------
+    ValueError
+        Naming every one that the recipe lacks or that has another type.
+    """
+    known = {f.name for f in dataclasses.fields(recipe)} - set(own)
+    if unknown := set(values) - known:
+        raise ValueError(f"generator: unknown keys {sorted(unknown)}; known: {sorted(known)}")
+    try:
+        TypeAdapter(recipe).validate_python(dict(values))
+    except ValidationError as error:
+        raise ValueError(f"generator: {reasons(error)}") from error
 
 
 def read_toml(path: Path | str) -> dict[str, Any]:

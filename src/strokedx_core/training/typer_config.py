@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -15,6 +14,7 @@ from strokedx_core.training.tables import (
     DataConfig,
     NetworkConfig,
     Strict,
+    check_generator,
     read_toml,
     reasons,
 )
@@ -97,13 +97,7 @@ class TyperConfig(Strict):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        unknown = set(self.generator) - {f.name for f in dataclasses.fields(StrokeRecipe)}
-        if unknown:
-            raise ValueError(f"generator: unknown keys {sorted(unknown)}")
-        try:
-            TypeAdapter(StrokeRecipe).validate_python(self.generator)
-        except ValidationError as error:
-            raise ValueError(f"generator: {reasons(error)}") from error
+        check_generator(self.generator, StrokeRecipe)
         channels = self.network.in_channels, self.network.out_channels
         if channels != (len(MODALITIES) + 3, 1):
             raise ValueError(f"network: {len(MODALITIES) + 3} channels to 1 are needed")
