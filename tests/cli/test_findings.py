@@ -15,6 +15,7 @@ import pytest
 from typer.testing import Result
 
 from strokedx_core.captions.schema import json_schema
+from strokedx_core.weights import find_weights
 
 Strokedx = Callable[..., Result]
 
@@ -71,6 +72,39 @@ def test_brain_is_found_where_none_is_given(
     assert "already-stripped" in done.stdout
 
 
+@pytest.mark.parametrize("sequence", ["--t1w", "--swi"])
+def test_any_sequence_shows_the_anatomy(
+    strokedx: Strokedx, tmp_path: Path, lesion: Path, dwi: Path, sequence: str
+) -> None:
+    out = tmp_path / "findings.json"
+    done = strokedx("findings", "--lesion", lesion, sequence, dwi, "-o", out)
+    assert done.exit_code == 0, done.stderr
+    content = json.loads(out.read_text(encoding="utf-8"))
+    assert content["case"]["lobes"]["value"]
+    assert "no DWI was given" in content["case"]["dwi_ratio"]["not_assessable"]
+
+
+def test_a_network_of_ones_own_writes(
+    strokedx: Strokedx, tmp_path: Path, lesion: Path, dwi: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped = {name: find_weights(name) for name in ("caption", "caption_type")}
+    monkeypatch.setenv("STROKEDX_WEIGHTS", str(tmp_path / "installed"))
+    done = strokedx("weights", "install", shipped["caption"], "--name", "mine")
+    assert done.exit_code == 0, done.stderr
+    texts = []
+    for given in ((), ("--weights", "mine", "--type-weights", shipped["caption_type"])):
+        out = tmp_path / f"{len(texts)}.json"
+        done = strokedx("caption", "--lesion", lesion, "--dwi", dwi, "--neural", *given, "-o", out)
+        assert done.exit_code == 0, done.stderr
+        assert "network, checked: " in done.stdout
+        texts.append(json.loads(out.read_text(encoding="utf-8"))["captions"]["neural"])
+    assert texts[0] == texts[1]
+    done = strokedx("caption", "--lesion", lesion, "--dwi", dwi, "--neural", "--weights",
+                    shipped["caption_type"])  # fmt: skip
+    assert done.exit_code == 2
+    assert "not for captions" in done.stderr
+
+
 def test_caption_files(strokedx: Strokedx, tmp_path: Path, lesion: Path) -> None:
     people = tmp_path / "participants.tsv"
     people.write_text("participant_id\tage\tsex\nsub-7\t63\tF\n")
@@ -119,6 +153,9 @@ def test_nothing_marked(strokedx: Strokedx, tmp_path: Path, length: str) -> None
         (("--atlas", "atlas.nii.gz", "--atlas-labels", "atlas.tsv"), "say --in-mni"),
         (("-o", "caption.nii.gz"), "a file of text"),
         (("--brain", "missing.nii.gz"), "missing.nii.gz"),
+        (("--neural",), "--neural needs an image"),
+        (("--weights", "caption"), "give --neural too"),
+        (("--swi", "swi.nii.gz", "--neural", "--type-weights", "none-such"), "none-such"),
     ],
 )
 def test_unusable(

@@ -27,7 +27,16 @@ from strokedx_core.cli.findings import (
 )
 from strokedx_core.cli.outputs import OutputError, check_report
 from strokedx_core.cli.report import NOTICE
-from strokedx_core.cli.sequences import AdcOption, DwiOption, FlairOption
+from strokedx_core.cli.sequences import (
+    AdcOption,
+    B0Option,
+    DwiOption,
+    FlairOption,
+    SwiOption,
+    T1wOption,
+    T2wOption,
+    in_order,
+)
 from strokedx_core.tasks import LESION_TYPES
 
 if TYPE_CHECKING:
@@ -49,10 +58,15 @@ _LEVELS = {Length.LINE: "lesion", Length.SLICE: "slice", Length.CASE: "case"}
 
 
 def command(
+    ctx: typer.Context,
     lesion: MaskOption,
     dwi: DwiOption = None,
     adc: AdcOption = None,
     flair: FlairOption = None,
+    t1w: T1wOption = None,
+    t2w: T2wOption = None,
+    b0: B0Option = None,
+    swi: SwiOption = None,
     blood: BloodOption = None,
     brain: BrainOption = None,
     lesion_type: Annotated[
@@ -74,6 +88,18 @@ def command(
             "struck."
         ),
     ] = False,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE", help="Its weights, other than the default (weights list)."
+        ),
+    ] = None,
+    type_weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE", help="Those of the network that tells the type beside it."
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -94,8 +120,10 @@ def command(
     from strokedx_core.captions.history import HistoryError
     from strokedx_core.volume import VolumeError
 
-    given = {"DWI": dwi, "ADC": adc, "FLAIR": flair}
-    images = {modality: path for modality, path in given.items() if path is not None}
+    given = {
+        "T1W": t1w, "T2W": t2w, "FLAIR": flair, "DWI": dwi, "B0": b0, "ADC": adc, "SWI": swi
+    }  # fmt: skip
+    images = in_order(ctx, given)
     inputs = Inputs(lesion, images, blood, brain, in_mni, atlas, table)
     try:
         if output is not None:
@@ -103,10 +131,15 @@ def command(
             check_report(sources, output, output.with_suffix(".tsv"))
         asked = Asked.checked(language, lesion_type, history, subject)
         if neural and not images:
-            raise CaptionError("--neural needs an image: give --dwi, --adc or --flair")
+            raise CaptionError("--neural needs an image: give one at least, such as --dwi FILE")
+        if (weights or type_weights) and not neural:
+            raise CaptionError("--weights and --type-weights are the network's: give --neural too")
+        _check_weights(weights, type_weights)
         found, flags = inputs.measure()
         captions = asked.captions(found)
-        written = _written(inputs, found, lesion_type) if neural else None
+        written = None
+        if neural:
+            written = _written(inputs, found, lesion_type, weights, type_weights)
         if output is not None:
             asked.write(output, inputs.named, flags, captions, found, written)
     except (
@@ -130,7 +163,25 @@ def command(
         typer.echo(f"  {flag.code}: {flag.message}")
 
 
-def _written(inputs: Inputs, found: CaseFindings, lesion_type: str) -> NeuralCaption:
+def _check_weights(*given: str | None) -> None:
+    """Refuse weights that are not there before anything is measured."""
+    from strokedx_core.weights import WeightsError, read_card
+
+    try:
+        for weights in given:
+            if weights is not None:
+                read_card(weights)
+    except WeightsError as error:
+        raise CaptionError(str(error)) from None
+
+
+def _written(
+    inputs: Inputs,
+    found: CaseFindings,
+    lesion_type: str,
+    weights: str | None,
+    type_weights: str | None,
+) -> NeuralCaption:
     """What the network writes about the case."""
     from strokedx_core.captions.neural import write_caption
     from strokedx_core.inference.prediction import finish
@@ -148,6 +199,9 @@ def _written(inputs: Inputs, found: CaseFindings, lesion_type: str) -> NeuralCap
         if not same_grid(first, mask):
             brain = onto_grid(brain, first.affine, mask.shape, mask.affine) >= 0.5
     try:
-        return write_caption(mask, volumes, brain, found, lesion_type=lesion_type)
+        return write_caption(
+            mask, volumes, brain, found, lesion_type=lesion_type, weights=weights,
+            closer=type_weights,
+        )  # fmt: skip
     except WeightsError as error:
         raise CaptionError(str(error)) from None

@@ -11,7 +11,16 @@ import typer
 from strokedx_core.cli.libraries import import_inference
 from strokedx_core.cli.outputs import OutputError, check_report
 from strokedx_core.cli.report import NOTICE, write_json
-from strokedx_core.cli.sequences import AdcOption, DwiOption, FlairOption
+from strokedx_core.cli.sequences import (
+    AdcOption,
+    B0Option,
+    DwiOption,
+    FlairOption,
+    SwiOption,
+    T1wOption,
+    T2wOption,
+    in_order,
+)
 
 if TYPE_CHECKING:
     from strokedx_core.captions.facts import CaseFindings
@@ -123,11 +132,16 @@ class Inputs:
 
 
 def command(
+    ctx: typer.Context,
     lesion: MaskOption,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="JSON to write.")],
     dwi: DwiOption = None,
     adc: AdcOption = None,
     flair: FlairOption = None,
+    t1w: T1wOption = None,
+    t2w: T2wOption = None,
+    b0: B0Option = None,
+    swi: SwiOption = None,
     blood: BloodOption = None,
     brain: BrainOption = None,
     in_mni: InMniOption = False,
@@ -143,8 +157,10 @@ def command(
     from strokedx_core.captions.schema import findings_json
     from strokedx_core.volume import VolumeError
 
-    given = {"DWI": dwi, "ADC": adc, "FLAIR": flair}
-    images = {modality: path for modality, path in given.items() if path is not None}
+    given = {
+        "T1W": t1w, "T2W": t2w, "FLAIR": flair, "DWI": dwi, "B0": b0, "ADC": adc, "SWI": swi
+    }  # fmt: skip
+    images = in_order(ctx, given)
     inputs = Inputs(lesion, images, blood, brain, in_mni, atlas, table)
     try:
         check_report(list(inputs.named.values()), output)
