@@ -20,6 +20,7 @@ from strokedx_core.training import lesion_typer
 from strokedx_core.training.checkpoint import load_checkpoint
 from strokedx_core.training.lesion_typer import (
     TyperCase,
+    _part,
     begin_from,
     train_lesion_typer,
     typer_cases,
@@ -256,3 +257,18 @@ def test_what_is_told_is_written() -> None:
     found = {"count": Finding(1), "hemorrhagic": Finding(0.0)}
     told = write_checked(loaded, seen, BEGIN_CASE, found, {"type": "hemorrhagic"})
     assert told.text == first
+
+
+def test_a_view_is_turned_as_a_whole() -> None:
+    case = made_up(2)
+    turned = set()
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        image, lesion, blood = _part((case.whole(), case.lesion, case.blood), 16, rng)
+        assert image.shape[1:] == lesion.shape == blood.shape
+        assert (lesion.sum(), blood.sum()) == (case.lesion.sum(), case.blood.sum())
+        # Blood is dark in what is bright, wherever both have come to lie.
+        assert image[3][blood].max() < image[3][lesion & ~blood].min()
+        middle = blood.nonzero().float().mean(0) - lesion.nonzero().float().mean(0)
+        turned.add((int(middle.abs().argmax()), bool(middle.sum() > 0)))
+    assert len(turned) == 6  # Blood lies at any of the lesion's six sides.
