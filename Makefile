@@ -10,6 +10,8 @@ RUN := $(VENV)/bin/python
 # The scans that some checks measure on; those checks are skipped, with the reason, without them.
 STROKEDX_DATA ?= $(if $(wildcard ../shared/data/.),$(abspath ../shared/data))
 export STROKEDX_DATA
+# Processes that share the tests, a file at a time.
+WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-cohort test test-install lint clean
@@ -25,7 +27,7 @@ demo-cohort: $(VENV)/installed
 
 test: $(VENV)/installed-dev
 	$(RUN) tests/system_libraries.py --install
-	$(RUN) -m pytest
+	$(RUN) -m pytest --numprocesses $(WORKERS) --dist loadfile
 
 test-install: $(VENV)/installed-dev
 	$(RUN) tests/system_libraries.py --install

@@ -20,7 +20,7 @@ _no_window = ""
 
 
 def _start_display() -> None:
-    """Give the whole run one virtual screen, unless there is a real one or no way to a window."""
+    """Give this process a virtual screen, unless there is a real one or no way to a window."""
     global _display, _no_window
     missing = missing_packages()
     if missing:
@@ -50,8 +50,13 @@ def _start_display() -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Start the display before anything imports Qt."""
-    if not config.option.collectonly:
+    """Start the display before anything imports Qt: one for each process that runs tests."""
+    if config.option.collectonly:
+        return
+    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
+        # Workers share the cores: a thread that waits is not to keep one from another worker's.
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    else:
         _start_display()
 
 

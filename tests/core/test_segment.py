@@ -21,7 +21,7 @@ from strokedx_core.inference import automatic, lesion_case, prediction
 from strokedx_core.inference.brain_grid import NEAR, SAME, BrainGrid
 from strokedx_core.inference.devices import DeviceError
 from strokedx_core.inference.lesion_case import place_on_grid
-from strokedx_core.inference.lesions import SMALLEST_ML, drop_small, mask_of
+from strokedx_core.inference.lesions import SMALLEST_ML, PieceRule, drop_small, mask_of
 from strokedx_core.inference.prediction import Progress
 from strokedx_core.inference.segment import (
     Click,
@@ -275,7 +275,31 @@ class TestLesions:
         assert np.array_equal(mask_of(probability, 0.1, 1.0), probability > 0)
         assert not mask_of(probability, 0.7, 1.0).any()
         # Weights may say that a piece need not be sure at all.
-        assert np.array_equal(mask_of(probability, 0.5, 1.0, sure_odds=1.0), probability > 0)
+        assert np.array_equal(mask_of(probability, 0.5, 1.0, rule=PieceRule(1.0)), probability > 0)
+
+    def test_large_faint_pieces_stay_down_to_faint_voxels_where_weights_say_so(self) -> None:
+        probability = np.zeros((20, 20, 20), np.float32)
+        probability[2:6, 2:6, 2:6] = 0.35  # 64 voxels, 22 expected
+        probability[3, 3, 3] = 0.6
+        probability[2:4, 2:4, 12:14] = 0.4  # 8 voxels, 3 expected
+        probability[12:16, 12:16, 12:16] = 0.35
+        probability[13, 13, 13] = 0.95
+        faint, sure = probability[:10] > 0, probability == np.float32(0.95)
+        rule = PieceRule(9.0, 20.0)
+        mask = mask_of(probability, 0.5, 1.0, rule=rule)
+        assert np.array_equal(mask[:10], faint & (np.arange(20) < 10))
+        # A piece that is sure somewhere is cut at the threshold, however much lies around it.
+        assert np.array_equal(mask[10:], sure[10:])
+        assert np.array_equal(mask_of(probability, 0.5, 1.0), sure)
+        # The threshold moves what is faint along.
+        assert not mask_of(probability, 0.56, 1.0, rule=rule)[:10].any()
+        lower = mask_of(probability, 0.35, 1.0, rule=rule)
+        assert np.array_equal(lower, lower | mask)
+
+    def test_of_several_weights_the_strictest_rule_holds(self) -> None:
+        rules = PieceRule(9.0, 2.0), PieceRule(3.0, 4.0)
+        assert PieceRule.strictest(rules) == PieceRule(9.0, 4.0)
+        assert PieceRule.strictest((*rules, PieceRule(5.0))) == PieceRule(9.0)
 
 
 @pytest.mark.usefixtures("rule")

@@ -250,11 +250,11 @@ def test_a_copy_elsewhere_is_as_good(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["lesion_diffusion", "lesion_flair", "lesion_swi", "lesion_t1w"])
 def test_shipped_weights_are_used_as_their_recipe_says(name: str) -> None:
-    from strokedx_core.inference.lesions import SURE_ODDS
+    from strokedx_core.inference.lesions import PieceRule
     from strokedx_core.training.config import RECIPE_FOLDER, LesionConfig, read_config
 
     recipe = read_config(RECIPE_FOLDER / f"{name}.toml", "lesion")
     assert isinstance(recipe, LesionConfig)
     told = read_card(name).text["input"]
-    assert told.get("sure_odds", SURE_ODDS) == recipe.sure_odds
+    assert PieceRule.of_card(told) == PieceRule(recipe.sure_odds, recipe.faint_ml)
     assert told.get("near_voxels", False) == recipe.near_voxels

@@ -21,6 +21,7 @@ from strokedx_core.inference.lesion_case import (
 from strokedx_core.inference.lesions import (
     Click,
     LesionResult,
+    PieceRule,
     check_click,
     check_threshold,
     mask_of,
@@ -102,27 +103,28 @@ def automatic_steps(
 
     def predict(
         place: torch.device,
-    ) -> Generator[Progress, None, tuple[LesionCase, np.ndarray, float]]:
+    ) -> Generator[Progress, None, tuple[LesionCase, np.ndarray, PieceRule]]:
         cases = []
         for kind, name in asked:
             yield Progress(0, 1, "bringing the sequences together")
             cases.append(place_on_grid(sequences, inside, kind, name, place))
         clock.mark("grids")
         if start is not None:
-            return cases[0], start.astype(np.float32), cases[0].sure_odds
+            return cases[0], start.astype(np.float32), cases[0].rule
         found = []
         for number, case in enumerate(cases):
             part = number * _STEPS, (number + 1) * _STEPS, len(cases) * _STEPS
             found.append((yield from within(case.predict(), *part)))
         clock.mark("network")
-        return cases[0], np.maximum.reduce(found), max(case.sure_odds for case in cases)
+        rule = PieceRule.strictest(case.rule for case in cases)
+        return cases[0], np.maximum.reduce(found), rule
 
     steps = within(on_device(device, predict), _STRIPPED, _STEPS, _STEPS)
-    (case, probability, sure_odds), ran_on, notes = yield from steps
+    (case, probability, rule), ran_on, notes = yield from steps
     flags += (*notes, *modality_flags(sequences, case))
     mask = start
     if mask is None:
-        mask = mask_of(probability, threshold, first.voxel_ml, sure_odds=sure_odds)
+        mask = mask_of(probability, threshold, first.voxel_ml, rule=rule)
     clock.mark("mask")
     result = LesionResult(
         probability=probability,
@@ -135,7 +137,7 @@ def automatic_steps(
         volume_ml=float(np.count_nonzero(mask)) * first.voxel_ml,
         threshold=threshold,
         seconds=clock.seconds,
-        sure_odds=sure_odds,
+        rule=rule,
     )
     return case, result
 

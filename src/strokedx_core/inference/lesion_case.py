@@ -12,7 +12,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from strokedx_core.inference.brain_grid import NEAR, SAME, Box, BrainGrid
-from strokedx_core.inference.lesions import SURE_ODDS
+from strokedx_core.inference.lesions import PieceRule
 from strokedx_core.inference.prediction import (
     Progress,
     loaded_network,
@@ -112,8 +112,8 @@ class LesionCase:
         Output of the network for the lesion type.
     levels : mapping of str to float
         Median of the brain by modality, before normalising.
-    sure_odds : float
-        What the weights' card asks of a piece, as in `lesions.mask_of`.
+    rule : PieceRule
+        Of the weights' card.
     """
 
     volume: Volume
@@ -124,7 +124,7 @@ class LesionCase:
     network: UNet3D
     channel: int
     levels: Mapping[str, float]
-    sure_odds: float = SURE_ODDS
+    rule: PieceRule
 
     def predict(self) -> Generator[Progress, None, np.ndarray]:
         """Probability of the whole case without clicks: float32, native, 0 away from the brain."""
@@ -220,7 +220,7 @@ def place_on_grid(
     channel = LESION_TYPES.index(lesion_type)
     return LesionCase(
         first, brain, grid, torch.from_numpy(image).to(device), kept, network, channel, levels,
-        card.text["input"].get("sure_odds", SURE_ODDS),
+        PieceRule.of_card(card.text["input"]),
     )  # fmt: skip
 
 

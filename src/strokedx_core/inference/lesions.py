@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
@@ -19,6 +20,7 @@ __all__ = [
     "ClickError",
     "Lesion",
     "LesionResult",
+    "PieceRule",
     "check_click",
     "check_threshold",
     "drop_small",
@@ -35,6 +37,40 @@ SURE_ODDS = 9.0
 """How many times the odds of the threshold a piece reaches somewhere, or it is left out unless
 somebody clicked it: at the threshold 0.5, a probability of 0.9. Cards of weights that hardly mark
 anything falsely without it name a lower one."""
+
+FAINT_ODDS = 3 / 7
+"""How many times the odds of the threshold all of a faint piece has: at the threshold 0.5, a
+probability of 0.3."""
+
+
+@dataclass(frozen=True)
+class PieceRule:
+    """Which pieces of what is probable are lesion; weights say so in their card's `[input]`.
+
+    Attributes
+    ----------
+    sure_odds : float
+        How many times the odds of the threshold a piece has to reach somewhere; 1 asks for nothing.
+    faint_ml : float, optional
+        A piece that nowhere reaches these odds is lesion too, down to `FAINT_ODDS`, where its
+        volume times its mean probability is that much. A large infarct that is fading in or out is
+        nowhere sure, but seldom nothing. None: no such piece is.
+    """
+
+    sure_odds: float = SURE_ODDS
+    faint_ml: float | None = None
+
+    @classmethod
+    def of_card(cls, takes: Mapping[str, Any]) -> PieceRule:
+        """As a card's `[input]` says, or as above."""
+        return cls(**{f.name: takes[f.name] for f in fields(cls) if f.name in takes})
+
+    @classmethod
+    def strictest(cls, rules: Iterable[PieceRule]) -> PieceRule:
+        """Of weights whose answers are taken together."""
+        odds, volumes = zip(*((rule.sure_odds, rule.faint_ml) for rule in rules), strict=True)
+        return cls(max(odds), None if None in volumes else max(volumes))
+
 
 Index = tuple[int, int, int]
 
@@ -108,8 +144,8 @@ class LesionResult:
     clicks : tuple of Click
     seconds : dict
         Time of each step.
-    sure_odds : float
-        As in `mask_of`.
+    rule : PieceRule
+        Of the weights.
     """
 
     probability: np.ndarray
@@ -123,7 +159,7 @@ class LesionResult:
     threshold: float = 0.5
     clicks: tuple[Click, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
-    sure_odds: float = SURE_ODDS
+    rule: PieceRule = PieceRule()
 
     def lesions(self) -> tuple[Lesion, ...]:
         """The pieces of the mask that hang together by faces, edges or corners, largest first."""
@@ -144,7 +180,7 @@ class LesionResult:
         check_threshold(threshold)
         clicked = [click.index for click in self.clicks if click.positive]
         voxel_ml = self.volume.voxel_ml
-        mask = mask_of(self.probability, threshold, voxel_ml, clicked, self.sure_odds)
+        mask = mask_of(self.probability, threshold, voxel_ml, clicked, self.rule)
         volume_ml = float(np.count_nonzero(mask)) * voxel_ml
         return replace(self, mask=mask, volume_ml=volume_ml, threshold=threshold)
 
@@ -215,9 +251,9 @@ def mask_of(
     threshold: float,
     voxel_ml: float,
     clicked: Sequence[tuple[int, ...]] = (),
-    sure_odds: float = SURE_ODDS,
+    rule: PieceRule = PieceRule(),
 ) -> np.ndarray:
-    """What is lesion: pieces of probable voxels, some of them surely lesion, of some size.
+    """What is lesion: pieces of probable voxels, sure somewhere or large, of some size.
 
     Parameters
     ----------
@@ -228,16 +264,41 @@ def mask_of(
         Volume of a voxel, millilitres.
     clicked : sequence of voxels
         Pieces that one of these lies in stay.
-    sure_odds : float
-        How many times the odds of the threshold any other piece has to reach somewhere; 1 asks for
-        nothing.
+    rule : PieceRule
 
     Returns
     -------
     ndarray of bool
     """
-    sure = sure_odds * threshold / (1 + (sure_odds - 1) * threshold)
-    return drop_small(probability >= threshold, voxel_ml, clicked, probability >= sure)
+    sure = probability >= _times(threshold, rule.sure_odds)
+    mask = drop_small(probability >= threshold, voxel_ml, clicked, sure)
+    if rule.faint_ml is not None:
+        mask |= _faint(probability, threshold, voxel_ml, rule.sure_odds, rule.faint_ml)
+    return mask
+
+
+def _times(threshold: float, odds: float) -> float:
+    """The probability of so many times the odds of another."""
+    return odds * threshold / (1 + (odds - 1) * threshold)
+
+
+def _faint(
+    probability: np.ndarray, threshold: float, voxel_ml: float, sure_odds: float, least_ml: float
+) -> np.ndarray:
+    """Pieces that are nowhere sure, yet large for how probable they are.
+
+    What is sure does not follow the threshold here: a lower one would turn pieces that are marked
+    down to faint voxels into sure ones that are not.
+    """
+    mask = probability >= _times(threshold, FAINT_ODDS)
+    box = _box_around(mask)
+    pieces, near = components(mask[box]), probability[box]
+    expected_ml = np.bincount(pieces.ravel(), weights=near.ravel()) * voxel_ml
+    kept = expected_ml >= least_ml
+    kept[pieces[near >= _times(0.5, sure_odds)]] = False
+    kept[0] = False
+    mask[box] = kept[pieces]
+    return mask
 
 
 def drop_small(

@@ -10,7 +10,7 @@ import torch
 from pydantic import Field, ValidationError, model_validator
 
 from strokedx_core.anatomy.regions import CHANNELS
-from strokedx_core.inference.lesions import SURE_ODDS
+from strokedx_core.inference.lesions import PieceRule
 from strokedx_core.nets.unet3d import UNet3D
 from strokedx_core.synthesis.contrasts import CONTRASTS
 from strokedx_core.synthesis.head import HeadRecipe
@@ -227,8 +227,8 @@ class LesionConfig(TrainingConfig):
         many false ones cost as much as missing a lesion.
     missed_weight : float
         Weight of the cross-entropy of a lesion's own voxels, small pieces as much as large parts.
-    sure_odds : float
-        What the weights ask of a piece in use, as in `inference.lesions.mask_of`; for the card.
+    sure_odds, faint_ml : float
+        What the weights ask of a piece in use, as in `inference.lesions.PieceRule`; for the card.
     near_voxels : bool
         Whether voxels near the weights' size are taken as they are in use, as
         `inference.brain_grid.NEAR` tells; for the card. Real cases are laid on the weights' size.
@@ -246,7 +246,8 @@ class LesionConfig(TrainingConfig):
     absent_weight: float = Field(0.3, ge=0)
     entropy_volume: float = Field(2000.0, gt=0)
     missed_weight: float = Field(0.0, ge=0)
-    sure_odds: float = Field(SURE_ODDS, ge=1)
+    sure_odds: float = Field(PieceRule.sure_odds, ge=1)
+    faint_ml: float | None = Field(PieceRule.faint_ml, gt=0)
     near_voxels: bool = False
     validation_sets: tuple[tuple[str, ...], ...] = Field(
         (("DWI", "ADC"), ("DWI", "B0"), ("FLAIR",), ("T1W",), ("T2W", "FLAIR", "SWI")),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from strokedx_core import __version__
-from strokedx_core.inference.lesions import SURE_ODDS
+from strokedx_core.inference.lesions import PieceRule
 from strokedx_core.nets.unet3d import UNet3D
 from strokedx_core.training.checkpoint import load_checkpoint
 from strokedx_core.training.environment import commit
@@ -92,7 +93,8 @@ def export_run(
     # What was learnt on a part of the brain looks at that part in use.
     use_by = {"shape": config["grids"][0]["shape"]} if config.get("part") else {}
     if task == "lesion":
-        use_by["sure_odds"] = config.get("sure_odds", SURE_ODDS)
+        rule = asdict(PieceRule.of_card(config))
+        use_by |= {name: value for name, value in rule.items() if value is not None}
         use_by["near_voxels"] = config.get("near_voxels", False)
     card = card_of(
         best,
