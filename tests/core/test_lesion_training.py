@@ -256,6 +256,31 @@ def test_the_coarsest_resolution_of_a_start_may_be_left_out(tmp_path: Path) -> N
     )
 
 
+def test_a_midplane_is_told_to_networks_that_ask_and_begins_without_effect(
+    folders: dict[str, Path], tmp_path: Path
+) -> None:
+    plain = UNet3D(10, 3, (8, 16, 16))
+    card = {"name": "plain", "task": "lesion", "architecture": plain.config}
+    card["input"] = {"spacings_mm": [3.5]}
+    write_weights(plain.state_dict(), card, tmp_path / "plain.safetensors")
+    config = changed(
+        start=str(tmp_path / "plain.safetensors"), network=CONFIG["network"] | {"midplane": True}
+    )
+    problem = LesionProblem(config, folders, tmp_path, torch.device("cpu"))
+    grid = config.grids[0]
+    image, _ = problem.training(7, grid)
+    assert image.shape == (len(MODALITIES) + 4, *grid.shape)
+    step = image[-1].diff(dim=0)
+    assert 0.9 < float(step.min()) <= float(step.max()) <= 1.001, "voxels to the right of the plane"
+    inside = image[: len(MODALITIES)].any(0)
+    assert float(image[-1][inside].mean().abs()) < 3
+    network = UNet3D(**config.network.model_dump())
+    begin(network, config, 0.01)
+    torch.testing.assert_close(
+        network(image[None]), load_network(tmp_path / "plain.safetensors")(image[None, :-1])
+    )
+
+
 @pytest.mark.slow
 def test_shipped_weights_learn_other_heads(folders: dict[str, Path], tmp_path: Path) -> None:
     """From the weights that ship, on heads and lesions unlike any they have seen, and coarser."""

@@ -351,7 +351,8 @@ class TestCases:
         )
         dwi, mirrored = MODALITIES.index("DWI"), 0
         for seed in range(8):
-            image, target = another_view(case, rng(seed))
+            view = another_view(case, rng(seed))
+            image, target = view.image, view.target
             flipped = not torch.equal(target, case.target)
             mirrored += flipped
             image, target = (x.flip(1) if flipped else x for x in (image, target))

@@ -171,6 +171,55 @@ def test_conditions_tell_which_channels_are_there() -> None:
     assert not torch.allclose(after[1], before[1])
 
 
+def mirrored_at(channel: torch.Tensor, features: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """What a network adds at half the resolution, told that this is the distance from the plane;
+    and to what."""
+    network = UNet3D(in_channels=1, widths=(4, 8), stem_stride=1, midplane=True).eval()
+    assert network.other_half is not None
+    image = torch.cat((features, channel[None, None].expand(len(features), 1, -1, -1, -1)), dim=1)
+    with torch.no_grad():
+        before = network.encode(image)[1]
+        network.other_half[0].weight[:, :, 0, 0, 0] = torch.eye(8)
+        return network.encode(image)[1] - before, before
+
+
+@pytest.mark.parametrize("unit", [1.0, 0.01])
+def test_the_other_half_of_the_brain_is_seen_beside_this_one(unit: float) -> None:
+    torch.manual_seed(0)
+    image = torch.rand(2, 1, 16, 16, 16)
+    x, y, _ = torch.meshgrid(*[torch.arange(16.0)] * 3, indexing="ij")
+    for distance, turned in (
+        (x - 7.5, lambda features: features.flip(2)),
+        (7.5 - y, lambda features: features.flip(3)),
+        (x - y, lambda features: features.transpose(2, 3)),
+    ):
+        added, features = mirrored_at(unit * distance, image)
+        torch.testing.assert_close(added, turned(features), rtol=1e-3, atol=1e-3)
+    # Two voxels beside the middle: what has its mirror image outside has none.
+    added, features = mirrored_at(unit * (x - 9.5), image)
+    torch.testing.assert_close(added[:, :, 2:], features.flip(2)[:, :, :-2], rtol=1e-3, atol=1e-3)
+    assert not added[:, :, :1].any()
+    added, _ = mirrored_at(0 * x, image)
+    assert not added.any(), "without a plane there is no other half"
+
+
+def test_a_new_midplane_changes_nothing_until_it_learns() -> None:
+    torch.manual_seed(0)
+    options = {"in_channels": 2, "widths": (4, 8, 8), "conditional": True}
+    plain, network = UNet3D(**options), UNet3D(**options, midplane=True)
+    missing, _ = network.load_state_dict(plain.state_dict(), strict=False)
+    assert missing == ["other_half.0.weight", "other_half.1.weight"]
+    image = torch.rand(1, 2, 32, 32, 32)
+    distance = (torch.arange(32.0) - 15).view(1, 1, 32, 1, 1).expand(1, 1, 32, 32, 32)
+    logits = network(torch.cat((image, distance), dim=1))
+    assert torch.equal(logits, plain(image))
+    (logits * torch.rand_like(logits)).sum().backward()
+    assert network.other_half is not None
+    assert all(layer.weight.grad.abs().max() > 0 for layer in network.other_half)
+    assert UNet3D(**network.config).config == network.config
+    assert "midplane" not in plain.config
+
+
 def test_config_builds_the_same_network_again() -> None:
     torch.manual_seed(0)
     network = UNet3D(widths=(4, 6, 8), norm="batch", upsampling="transposed", slope=0.2).eval()

@@ -11,6 +11,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from strokedx_core.anatomy.midplane import midplane_distance
 from strokedx_core.inference.brain_grid import NEAR, SAME, Box, BrainGrid
 from strokedx_core.inference.lesions import PieceRule
 from strokedx_core.inference.prediction import (
@@ -37,6 +38,7 @@ __all__ = [
     "CLICK_PATCH",
     "LesionCase",
     "Sequences",
+    "lesion_input",
     "place_on_grid",
     "read_sequences",
     "sequences_on_grid",
@@ -52,9 +54,31 @@ KEPT_MM = 2.0
 """How far around the brain a lesion may reach."""
 
 CHANNELS = len(MODALITIES) + 3
-"""What the network takes: the sequences, positive clicks, negative clicks, the mask before."""
+"""What the network takes: the sequences, positive clicks, negative clicks, the mask before. A
+network with a midplane takes the distance from it besides."""
 
 Sequences = Mapping[str, Volume | Path | str]
+
+
+def lesion_input(image: Tensor, prompts: Tensor | None, distance: Tensor | None) -> Tensor:
+    """What a lesion network is given.
+
+    Parameters
+    ----------
+    image : Tensor, shape (7, x, y, z)
+        Normalised sequences.
+    prompts : Tensor, shape (3, x, y, z), optional
+        Positive clicks, negative clicks, the mask before; nothing of it where not given.
+    distance : Tensor, shape (x, y, z), optional
+        As `anatomy.midplane.midplane_distance` gives it, where the network has a midplane.
+
+    Returns
+    -------
+    Tensor, shape (10 or 11, x, y, z)
+    """
+    if prompts is None:
+        prompts = image.new_zeros((3, *image.shape[1:]))
+    return torch.cat((image, prompts, *(() if distance is None else (distance[None],))))
 
 
 def read_sequences(volumes: Sequences) -> dict[str, Volume]:
@@ -107,6 +131,8 @@ class LesionCase:
         Normalised sequences on the working grid, 0 where there is none, on the network's device.
     kept : Tensor of bool, shape (x, y, z)
         Where lesions may lie.
+    distance : Tensor, shape (x, y, z), or None
+        From the midplane, where the network asks for it.
     network : UNet3D
     channel : int
         Output of the network for the lesion type.
@@ -121,6 +147,7 @@ class LesionCase:
     grid: BrainGrid
     image: Tensor
     kept: Tensor
+    distance: Tensor | None
     network: UNet3D
     channel: int
     levels: Mapping[str, float]
@@ -128,7 +155,7 @@ class LesionCase:
 
     def predict(self) -> Generator[Progress, None, np.ndarray]:
         """Probability of the whole case without clicks: float32, native, 0 away from the brain."""
-        inputs = torch.cat((self.image, self.image.new_zeros((3, *self.grid.shape))))
+        inputs = lesion_input(self.image, None, self.distance)
         found = yield from predict_grid(self.network, inputs, "looking for lesions", mirrored=True)
         native = np.zeros(self.volume.shape, np.float32, order="F")
         box = self._whole()
@@ -175,7 +202,9 @@ class LesionCase:
             ]
             drawn.append(draw_clicks(shape, places, device))
         before = torch.from_numpy(self.grid.mask(mask, box)).to(device, torch.float32)
-        inputs = torch.cat((self.image[(slice(None), *box)], torch.stack([*drawn, before])))
+        distance = None if self.distance is None else self.distance[box]
+        prompts = torch.stack([*drawn, before])
+        inputs = lesion_input(self.image[(slice(None), *box)], prompts, distance)
         found = run_mirrored(self.network, inputs[None])[0, self.channel] * self.kept[box]
         return box, found.cpu().numpy()
 
@@ -216,10 +245,14 @@ def place_on_grid(
     own = NEAR if card.text["input"].get("near_voxels", False) else SAME
     grid = BrainGrid.around(brain, first.affine, spacing, network.divisor, own=own)
     image, inside, levels = sequences_on_grid(case, brain, grid, spacing)
+    placed = torch.from_numpy(image).to(device)
     kept = torch.from_numpy(_grown(inside, KEPT_MM / spacing)).to(device)
+    distance = None
+    if network.config.get("midplane", False):
+        distance = midplane_distance(placed, torch.from_numpy(inside))
     channel = LESION_TYPES.index(lesion_type)
     return LesionCase(
-        first, brain, grid, torch.from_numpy(image).to(device), kept, network, channel, levels,
+        first, brain, grid, placed, kept, distance, network, channel, levels,
         PieceRule.of_card(card.text["input"]),
     )  # fmt: skip
 

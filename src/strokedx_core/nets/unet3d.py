@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -55,6 +56,55 @@ def _conditioned(features: Tensor, there: Tensor, layers: Iterator[nn.Module]) -
         return features
     scale, shift = layer(there)[:, :, None, None, None].chunk(2, dim=1)
     return torch.addcmul(shift, features, 1 + scale)
+
+
+def _reflection(distance: Tensor) -> Tensor:
+    """Where each voxel's mirror image lies, as `torch.nn.functional.affine_grid` takes it.
+
+    Parameters
+    ----------
+    distance : Tensor, shape (batch, x, y, z)
+        From the plane that is mirrored at, in any unit; 0 all over where there is none: mirror
+        images then lie outside of the image.
+
+    Returns
+    -------
+    Tensor, shape (batch, 3, 4), float32
+    """
+    distance = distance.detach().float()
+    sizes = distance.new_tensor(distance.shape[1:])
+    middle = [size // 2 for size in distance.shape[1:]]
+    x, y, z = middle
+    here = distance[:, x, y, z]
+    # The plane's normal, of the length of a voxel's step.
+    slope = torch.stack(
+        (
+            here - distance[:, x - 1, y, z],
+            here - distance[:, x, y - 1, z],
+            here - distance[:, x, y, z - 1],
+        ),
+        dim=1,
+    )
+    length = slope.norm(dim=1).clamp_min(1e-9)
+    normal = slope / length[:, None]
+    turn = torch.eye(3, device=distance.device) - 2 * normal[:, :, None] * normal[:, None, :]
+    # A voxel p goes to turn p + shift.
+    offset = (normal * normal.new_tensor(middle)).sum(1) - here / length
+    shift = 2 * normal * offset[:, None]
+    # From voxels to places between -1 and 1, at the outer faces of the image.
+    scaled = turn * sizes[None, None] / sizes[None, :, None]
+    moved = ((turn * (sizes - 1)).sum(2) + 2 * shift + 1) / sizes - 1
+    moved = torch.where((slope == 0).all(1)[:, None], torch.full_like(moved, 9.0), moved)
+    # Its axes come last to first.
+    return torch.cat((scaled.flip(1, 2), moved.flip(1)[:, :, None]), dim=2)
+
+
+def _mirrored(features: Tensor, reflection: Tensor) -> Tensor:
+    """What lies at each voxel's mirror image; 0 where that is outside of the image."""
+    places = F.affine_grid(reflection, list(features.shape), align_corners=False)
+    with torch.autocast(features.device.type, enabled=False):
+        found: Tensor = F.grid_sample(features.float(), places, align_corners=False)
+    return found.to(features.dtype)
 
 
 @contextmanager
@@ -109,6 +159,11 @@ class UNet3D(nn.Module):
         image's channels are there at all, that is not 0 everywhere: one network then works
         differently on different sets of channels (conditional normalization, Dumoulin et al., "A
         learned representation for artistic style", ICLR 2017).
+    midplane : bool
+        Whether the image has one channel more, the last, that tells how far each voxel lies from
+        the plane between the halves of the brain. At every resolution but the finest, the encoder
+        then adds to the features of each voxel what it makes of those at its mirror image: what
+        both halves have alike is seldom a lesion. At first nothing is added.
 
     Attributes
     ----------
@@ -137,6 +192,7 @@ class UNet3D(nn.Module):
         fine: int = 0,
         plain: int = 0,
         conditional: bool = False,
+        midplane: bool = False,
     ) -> None:
         super().__init__()
         if len(widths) < 2 or min(widths) < 1:
@@ -170,7 +226,7 @@ class UNet3D(nn.Module):
             "slope": slope,
         }
         # Named only where set, so that weights from before they existed keep their description.
-        later = {"fine": fine, "plain": plain, "conditional": conditional}
+        later = {"fine": fine, "plain": plain, "conditional": conditional, "midplane": midplane}
         self.config |= {name: value for name, value in later.items() if value}
         self.divisor = stem_stride * 2 ** (len(widths) - 1)
         self.checkpointing = False
@@ -209,6 +265,11 @@ class UNet3D(nn.Module):
             for layer in self.conditions:
                 nn.init.zeros_(layer.weight)  # type: ignore[arg-type]
                 nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+        self.other_half: nn.ModuleList | None = None
+        if midplane:
+            self.other_half = nn.ModuleList(nn.Conv3d(w, w, 1, bias=False) for w in widths[1:])
+            for layer in self.other_half:
+                nn.init.zeros_(layer.weight)  # type: ignore[arg-type]
         last = fine or out_channels
         self.head: nn.Module = nn.Conv3d(widths[0], last, 1)
         if stem_stride > 1:
@@ -227,6 +288,7 @@ class UNet3D(nn.Module):
         Parameters
         ----------
         image : Tensor, shape (batch, in_channels, x, y, z)
+            One channel more where the network has a `midplane`.
 
         Returns
         -------
@@ -240,7 +302,7 @@ class UNet3D(nn.Module):
         features, _ = self.describe(image)
         logits: Tensor = self.head(features)
         if self.fine is not None:
-            logits = self.fine(torch.cat((image, logits), dim=1))
+            logits = self.fine(torch.cat((self._seen(image), logits), dim=1))
         return logits
 
     def describe(self, image: Tensor) -> tuple[Tensor, Tensor]:
@@ -252,7 +314,8 @@ class UNet3D(nn.Module):
             raise ValueError(
                 f"spatial sizes must be multiples of {self.divisor}, got {tuple(image.shape[2:])}"
             )
-        there = (image.detach().abs().amax((2, 3, 4)) > 0).to(image.dtype)
+        seen = self._seen(image).detach()
+        there = (seen.abs().amax((2, 3, 4)) > 0).to(image.dtype)
         *skips, deepest = self.encode(image)
         conditions = iter((self.conditions or ())[len(skips) :])
         features = deepest
@@ -270,6 +333,8 @@ class UNet3D(nn.Module):
         image : Tensor, shape (batch, in_channels, x, y, z)
             Spatial sizes are multiples of `divisor`.
         """
+        reflection = None if self.other_half is None else _reflection(image[:, -1])
+        image = self._seen(image)
         there = (image.detach().abs().amax((2, 3, 4)) > 0).to(image.dtype)
         conditions = iter(self.conditions or ())
         features = self.stem(image)
@@ -278,8 +343,15 @@ class UNet3D(nn.Module):
             features = self._through(block, self.pool(features) if level else features)
             if level:
                 features = _conditioned(features, there, conditions)
+            if level and self.other_half is not None and reflection is not None:
+                other = self.other_half[level - 1](_mirrored(features, reflection))
+                features = features + other
             found.append(features)
         return found
+
+    def _seen(self, image: Tensor) -> Tensor:
+        """The channels that filters see."""
+        return image if self.other_half is None else image[:, :-1]
 
     def leave_encoder(self) -> None:
         """Drop all layers that `encode` does not need."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -365,8 +365,8 @@ def generate_case(
     return StrokeCase(image, target, brain, sequences, kind, stage, spacing, place, mirrored)
 
 
-def another_view(case: StrokeCase, rng: Generator) -> tuple[Tensor, Tensor]:
-    """A case's image and target, mirrored or not, each sequence a little brighter or darker.
+def another_view(case: StrokeCase, rng: Generator) -> StrokeCase:
+    """A case mirrored or not, each sequence a little brighter or darker.
 
     Parameters
     ----------
@@ -375,15 +375,16 @@ def another_view(case: StrokeCase, rng: Generator) -> tuple[Tensor, Tensor]:
 
     Returns
     -------
-    image, target : Tensor
-        Shapes as in the case.
+    StrokeCase
     """
-    image, target = case.image, case.target
     if uniform(0, 1, rng) < 0.5:
-        image, target = image.flip(1), target.flip(1)
-    draws = torch.rand((2, len(image), 1, 1, 1), generator=rng).to(image.device)
+        case = replace(
+            case, image=case.image.flip(1), target=case.target.flip(1), brain=case.brain.flip(0),
+            place=case.place.flip(1), mirrored=not case.mirrored,
+        )  # fmt: skip
+    draws = torch.rand((2, len(case.image), 1, 1, 1), generator=rng).to(case.image.device)
     gain, gamma = (2 * draws - 1) * 0.1
-    return image.pow(gamma.exp()) * gain.exp(), target
+    return replace(case, image=case.image.pow(gamma.exp()) * gain.exp())
 
 
 def _generous(mask: Tensor, spacing: float, small: float) -> Tensor:

@@ -72,7 +72,9 @@ def _start_from(model: UNet3D, other: UNet3D) -> None:
     What a network of one channel makes of it, as for anatomy, is at first made of every sequence.
     Of a deeper network, the coarsest resolutions are left out.
     """
-    free = {"in_channels": 0, "out_channels": 0, "fine": 0, "plain": 0, "conditional": 0}
+    free = dict.fromkeys(
+        ("in_channels", "out_channels", "fine", "plain", "conditional", "midplane"), 0
+    )
     depth = len(model.config["widths"])
     theirs = {**other.config, "widths": other.config["widths"][:depth]}
     if isinstance(theirs["convs"], list):

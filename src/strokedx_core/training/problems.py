@@ -9,6 +9,8 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from strokedx_core.anatomy.midplane import midplane_distance
+from strokedx_core.inference.lesion_case import lesion_input
 from strokedx_core.synthesis.head import generate
 from strokedx_core.synthesis.labels import Head, load_head
 from strokedx_core.synthesis.lesion_shapes import load_shapes
@@ -214,22 +216,22 @@ class LesionProblem:
                 f"in {held!r}"
             )
 
-    def _input(self, image: Tensor) -> Tensor:
-        """Sequences, and no clicks yet."""
-        more = torch.zeros((3, *image.shape[1:]), device=image.device)
-        return torch.cat((image, more))
+    def _input(self, case: StrokeCase) -> Tensor:
+        """Sequences, no clicks yet, and the distance from the midplane where it is asked for."""
+        distance = None
+        if self.config.network.midplane:
+            distance = midplane_distance(case.image, case.brain)
+        return lesion_input(case.image, None, distance)
 
     def training(self, number: int, grid: GridConfig) -> tuple[Tensor, Tensor]:
-        """Image number `number`, shape (10, x, y, z), and its target, shape (3, x, y, z)."""
+        """Image number `number`, shape (10 or 11, x, y, z), and its target, shape (3, x, y, z)."""
         # Cases come in pools; all views of a pool's cases are shuffled, and then the next pool's.
         pool, place = divmod(number, _POOL * self.config.views)
         rng = torch.Generator().manual_seed(number_seed(self.config, pool) + (1 << 38))
         order = torch.randperm(_POOL * self.config.views, generator=rng)
         case = self._case(pool * _POOL + int(order[place]) % _POOL, grid)
-        image, target = another_view(
-            case, torch.Generator().manual_seed(number_seed(self.config, number))
-        )
-        return self._input(image), target
+        view = another_view(case, torch.Generator().manual_seed(number_seed(self.config, number)))
+        return self._input(view), view.target
 
     def _case(self, number: int, grid: GridConfig) -> StrokeCase:
         """Generated case number `number`; kept as long as more views of it may be asked for."""
@@ -274,4 +276,4 @@ class LesionProblem:
                     )  # fmt: skip
                     title = f"{kind} {'+'.join(names)}"
                     shown = MODALITIES.index(names[0])
-                    yield Trial(title, self._input(case.image), case.target, shown)
+                    yield Trial(title, self._input(case), case.target, shown)

@@ -12,7 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from strokedx_core.anatomy.midplane import midplane_distance
 from strokedx_core.datasets.cases import CaseFiles
+from strokedx_core.inference.lesion_case import lesion_input
 from strokedx_core.nets.unet3d import UNet3D
 from strokedx_core.tasks import LESION_TYPES, MODALITIES
 from strokedx_core.training.config import (
@@ -187,9 +189,14 @@ class RealProblem:
         return image
 
     def _input(self, image: Tensor) -> Tensor:
-        """Sequences, and no clicks yet."""
-        more = self.config.network.in_channels - len(image)
-        return torch.cat((image, image.new_zeros((more, *image.shape[1:])))) if more else image
+        """Sequences, no clicks yet, and the distance from the midplane where it is asked for."""
+        if not isinstance(self.config, LesionConfig) or self.real.alone:
+            return image
+        distance = None
+        if self.config.network.midplane:
+            # Sequences are 0 away from the brain.
+            distance = midplane_distance(image, (image != 0).any(0))
+        return lesion_input(image, None, distance)
 
     def prompt(
         self, network: torch.nn.Module, image: Tensor, target: Tensor, numbers: Sequence[int]

@@ -50,6 +50,7 @@ class NetworkConfig(Strict):
     fine: int = 0
     plain: int = 0
     conditional: bool = False
+    midplane: bool = False
 
 
 GRID_FIELDS = ("shape", "spacing", "shift")
