@@ -354,8 +354,9 @@ class UNet3D(nn.Module):
         return image if self.other_half is None else image[:, :-1]
 
     def leave_encoder(self) -> None:
-        """Drop all layers that `encode` does not need."""
+        """Drop all layers that `encode` does not need, and the midplane: it is given no channel."""
         levels = len(self.encoder)
+        self.other_half = None
         self.up, self.decoder = nn.ModuleList(), nn.ModuleList()
         self.head, self.fine = nn.Identity(), None
         if self.conditions is not None:

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from strokedx_core.anatomy.midplane import midplane_distance
 from strokedx_core.evaluation.metrics import dice
+from strokedx_core.inference.lesion_case import lesion_input
 from strokedx_core.inference.prediction import finish, predict_grid
 from strokedx_core.inference.skull_strip import skull_strip
 from strokedx_core.tasks import LESION_TYPES, MODALITIES
@@ -119,7 +121,9 @@ def _predicted(item: Item, config: TrainingConfig, weights: Path) -> tuple[np.nd
         first = MODALITIES.index(item.modalities[0])
         image = image[first : first + 1]
     else:
-        image = torch.cat((image, image.new_zeros((3, *grid.shape))))
+        wanted = network.config.get("midplane", False)
+        distance = midplane_distance(image, (image != 0).any(0)) if wanted else None
+        image = lesion_input(image, None, distance)
         channel = LESION_TYPES.index(real.lesion_type)
     found = finish(predict_grid(network, image.to(device), "looking for lesions"))
     probability = found[channel].cpu().numpy()
