@@ -174,6 +174,26 @@ class TestClick:
         assert (made.mask & cap).sum() > 0.9 * cap.sum()
         assert not made.mask[25, 19:21, 30].any()
 
+    @pytest.mark.parametrize(("logit", "reach_mm"), [(-1.0, 8), (-2.0, 16), (-9.0, 72)])
+    def test_the_farther_a_negative_click_reaches_the_surer_the_network_must_be(
+        self, logit: float, reach_mm: float, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from lesion_rule import RuleNetwork
+
+        def forward(_: Any, inputs: torch.Tensor) -> torch.Tensor:
+            return torch.full((len(inputs), 3, *inputs.shape[2:]), logit)
+
+        monkeypatch.setattr(RuleNetwork, "forward", forward)
+        distance = np.linalg.norm(((np.indices((60, 60, 60)).T - 30).T), axis=0)
+        data = np.random.default_rng(0).normal(100, 3, (60, 60, 60)) * (distance < 28)
+        volume = volume_from_array(data.astype(np.float32), np.diag([2.0, 2, 2, 1]))
+        start = distance <= 13
+        made = session(volume, start=start)
+        made.click(Click((30, 30, 30), positive=False))
+        taken = start & ~made.mask
+        assert taken.sum() > 0.8 * (start & (2 * distance < reach_mm)).sum()
+        assert 2 * distance[taken].max() <= reach_mm
+
     def test_the_mask_is_a_view_that_follows_and_cannot_be_written(self) -> None:
         made = session()
         mask = made.mask

@@ -28,6 +28,10 @@ REACH_MM = 5.0
 THIN_MM = 3.0
 """Half of the thickness from which what a click changes may go on, away from it."""
 
+SURE_MM = 8.0
+"""At so many millimetres from a negative click, the odds of what it takes away must be e times less
+than the threshold's: a click on what is marked too much is not to take the lesion beside it."""
+
 
 @dataclass(eq=False)
 class _Step:
@@ -218,8 +222,10 @@ class ClickSession:
         to be decided anew. Returns where the click counts.
         """
         old, before = self._mask[box], self._probability[box]
-        found = probability >= self._start.threshold
-        changed = found & ~old if click.positive else old & ~found
+        if click.positive:
+            changed = ~old & (probability >= self._start.threshold)
+        else:
+            changed = old & (probability < self._asked(click, box))
         spacing = self._case.volume.spacing
         near = np.zeros(changed.shape, bool)
         near[
@@ -240,6 +246,17 @@ class ClickSession:
         counts: np.ndarray = changed & _within(meant[pieces], THIN_MM, spacing)
         np.copyto(probability, before, where=~counts)
         return counts
+
+    def _asked(self, click: Click, box: Box) -> np.ndarray:
+        """Probability below which a negative click takes a voxel away."""
+        axes = [
+            ((np.arange(edge.start, edge.stop) - at) * size) ** 2
+            for at, edge, size in zip(click.index, box, self._case.volume.spacing, strict=True)
+        ]
+        odds = np.exp(-np.sqrt(sum(np.ix_(*axes))) / SURE_MM)
+        threshold = self._start.threshold
+        asked: np.ndarray = odds * threshold / (1 - threshold + odds * threshold)
+        return asked
 
     def _cleaned(self, mask: np.ndarray, box: Box, clicks: list[Click]) -> np.ndarray:
         """The new mask of a box without small pieces; those that reach out of it stay whole."""
