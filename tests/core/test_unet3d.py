@@ -220,6 +220,54 @@ def test_a_new_midplane_changes_nothing_until_it_learns() -> None:
     assert "midplane" not in plain.config
 
 
+def test_the_other_half_is_found_in_half_precision_too() -> None:
+    torch.manual_seed(0)
+    network = UNet3D(in_channels=1, widths=(4, 8), stem_stride=1, midplane=True).eval()
+    assert network.other_half is not None
+    x = torch.arange(32.0).view(1, 1, 32, 1, 1).expand(1, 1, 32, 16, 16)
+    image = torch.cat((torch.rand(1, 1, 32, 16, 16), x - 12.5), dim=1)
+    with torch.no_grad():
+        network.other_half[0].weight[:, :, 0, 0, 0] = torch.eye(8)
+        exact = network.encode(image)[1]
+        with torch.autocast("cpu", torch.bfloat16):
+            near = network.encode(image)[1]
+    # Rounded numbers, and not numbers of other places.
+    torch.testing.assert_close(near.float(), exact, rtol=0.05, atol=0.05)
+
+
+@pytest.mark.parametrize("shape", [(8, 12, 10), (7, 9, 8), (7, 9, 5), (40, 40, 8)], ids=str)
+def test_a_small_image_is_convolved_as_any_other(shape: tuple[int, int, int]) -> None:
+    """In halves side by side, which is faster."""
+    torch.manual_seed(0)
+    layer = UNet3D(in_channels=3, widths=(5, 8), stem_stride=1, plain=1).encoder[0][0]
+    plain = torch.nn.Conv3d(3, 5, 3, padding=1)
+    plain.load_state_dict(layer.state_dict())
+    image = torch.randn(1, 3, *shape)
+    answers = []
+    for each in (layer, plain):
+        seen = image.clone().requires_grad_()
+        found = each(seen)
+        (found * torch.linspace(-1, 1, found.numel()).view(found.shape)).sum().backward()
+        answers.append((found, seen.grad, each.weight.grad, each.bias.grad))
+    for mine, theirs in zip(*answers, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-3)
+
+
+def test_one_image_is_normalized_as_each_of_two() -> None:
+    torch.manual_seed(0)
+    layer = UNet3D(in_channels=3, widths=(5, 8), stem_stride=1).encoder[0][1]
+    torch.nn.init.normal_(layer.weight)
+    torch.nn.init.normal_(layer.bias)
+    images = 3 + 2 * torch.randn(2, 5, 6, 4, 7)
+    together = layer(images)
+    for image, expected in zip(images, together, strict=True):
+        alone = layer(image[None])
+        torch.testing.assert_close(alone[0], expected, rtol=1e-4, atol=1e-5)
+        spread, middle = torch.std_mean(alone[0], (1, 2, 3), correction=0)
+        torch.testing.assert_close(middle, layer.bias, rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(spread, layer.weight.abs(), rtol=1e-3, atol=1e-3)
+
+
 def test_config_builds_the_same_network_again() -> None:
     torch.manual_seed(0)
     network = UNet3D(widths=(4, 6, 8), norm="batch", upsampling="transposed", slope=0.2).eval()

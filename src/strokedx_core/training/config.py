@@ -94,7 +94,7 @@ class TrainingConfig(Strict):
     loss : {"task", "bce"}
         The task's own loss, or binary cross-entropy alone; that only where all images are real.
     start : path, optional
-        Weights file to start from.
+        Weights file to start from; its network may be deeper, or narrower, than the one trained.
     validation : tuple of str
         Names of the label maps held out.
     validation_images : int

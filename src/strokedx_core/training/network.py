@@ -70,7 +70,8 @@ def _start_from(model: UNet3D, other: UNet3D) -> None:
     """Take over other weights; layers that are not alike in both stay new.
 
     What a network of one channel makes of it, as for anatomy, is at first made of every sequence.
-    Of a deeper network, the coarsest resolutions are left out.
+    Of a deeper network, the coarsest resolutions are left out. In a wider one, the channels that
+    are more have no effect at first.
     """
     free = dict.fromkeys(
         ("in_channels", "out_channels", "fine", "plain", "conditional", "midplane"), 0
@@ -79,6 +80,10 @@ def _start_from(model: UNet3D, other: UNet3D) -> None:
     theirs = {**other.config, "widths": other.config["widths"][:depth]}
     if isinstance(theirs["convs"], list):
         theirs["convs"] = theirs["convs"][:depth]
+    pairs = zip(model.config["widths"], theirs["widths"], strict=False)
+    wider = [mine - other for mine, other in pairs]
+    if min(wider) >= 0:
+        theirs["widths"] = model.config["widths"]
     if model.config | free != theirs | free:
         raise ConfigError("start: the network is built differently")
     mine = model.state_dict()
@@ -88,8 +93,33 @@ def _start_from(model: UNet3D, other: UNet3D) -> None:
         if value.shape == mine[name].shape:
             mine[name] = value
         elif value.ndim == 5 and value.shape[1] == 1 and name.startswith("encoder.0."):
-            mine[name][:, : len(MODALITIES)] = value
+            _widen(model, name, mine[name], value.expand(-1, len(MODALITIES), -1, -1, -1))
+        elif any(wider) and not name.startswith("fine."):
+            _widen(model, name, mine[name], value)
     model.load_state_dict(mine)
+
+
+def _widen(model: UNet3D, name: str, mine: torch.Tensor, value: torch.Tensor) -> None:
+    """Put weights called `name` into those of a layer of more channels. What the new ones take in
+    stays as it is; nothing takes in what they give but they themselves."""
+    layer = model.get_submodule(name.rpartition(".")[0])
+    transposed = value.ndim > 1 and isinstance(layer, torch.nn.ConvTranspose3d)
+    if layer is model.output and mine.shape[int(transposed)] != value.shape[int(transposed)]:
+        return
+    # Two kinds of channels lie one after the other: scales and shifts; a skip connection and what
+    # comes from below.
+    part, *numbers, _ = name.split(".")
+    halved = [part == "conditions", part == "decoder" and numbers[1:] == ["0"]]
+    kept = []
+    for few, many, half in zip(value.shape[:2], mine.shape[:2], halved, strict=False):
+        parts = 2 if half else 1
+        start = torch.arange(parts) * (many // parts)
+        kept.append((start[:, None] + torch.arange(few // parts)).flatten())
+    if value.ndim == 1:
+        mine[kept[0]] = value
+        return
+    mine.index_fill_(int(transposed), kept[int(transposed)], 0)
+    mine[kept[0][:, None], kept[1]] = value
 
 
 def _without_coarsest(network: UNet3D, count: int) -> dict[str, torch.Tensor]:
