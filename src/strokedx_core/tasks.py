@@ -105,7 +105,7 @@ TASKS: dict[str, Task] = {
             title="Lesion segmentation",
             modalities=MODALITIES,
             writes=("lesion mask", "probability"),
-            default_weights="lesion",
+            default_weights="lesion_flair",
             special_weights=(
                 # What marks infarcts on a DWI or a FLAIR marks little blood.
                 SpecialWeights("SWI", "lesion_swi", "hemorrhagic"),
@@ -113,7 +113,6 @@ TASKS: dict[str, Task] = {
                 SpecialWeights("FLAIR", "lesion_flair"),
                 SpecialWeights("SWI", "lesion_swi"),
                 SpecialWeights("T1W", "lesion_t1w"),
-                SpecialWeights("T2W", "lesion_flair"),
             ),
         ),
         Task(

@@ -550,7 +550,7 @@ def test_other_weights_are_no_captioner(tmp_path: Path) -> None:
     from strokedx_core.weights import WeightsError
 
     with pytest.raises(WeightsError, match="no tokenizer"):
-        load_captioner("lesion")
+        load_captioner("lesion_flair")
     save_checkpoint({"a": 1}, tmp_path / "last.pt")
     config = CaptionConfig(start="skull_strip", steps=1)
     with pytest.raises(ConfigError, match="need --head-labels and --lesion-masks and --atlas"):

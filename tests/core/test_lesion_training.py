@@ -321,8 +321,8 @@ def test_shipped_weights_learn_other_heads(folders: dict[str, Path], tmp_path: P
         entropy_volume=50_000,
         absent_weight=0.0,
         clicks=0.0,
-        start="lesion",
-        network=read_card("lesion").architecture,
+        start="lesion_diffusion",
+        network=read_card("lesion_diffusion").architecture,
         grids=[{"shape": [32, 64, 32], "spacing": 4.4, "shift": 4.0}],
         generator={"rotation": 5.0, "sets": {"DWI+ADC": 1.0}, "kinds": {"infarct": 1.0}},
     )
@@ -349,5 +349,5 @@ def test_shipped_weights_learn_other_heads(folders: dict[str, Path], tmp_path: P
         return float(np.mean(scores))
 
     weights = train(config, folders, tmp_path / "run", quiet=True)
-    assert loss_of(load_network(weights), problem) < loss_of(load_network("lesion"), problem)
+    assert loss_of(load_network(weights), problem) < loss_of(load_network("lesion_diffusion"), problem)
     assert reached(weights) > 0.6

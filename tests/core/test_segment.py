@@ -172,6 +172,8 @@ class TestResult:
             assert dice(segment(volumes, lesion_type=kind).mask, truth) > 0.85
         named = segment(volumes, weights="skull_strip")
         assert dice(named.mask, TRUTH["right"]) > 0.85
+        named = segment(volumes, weights=TASKS["lesion"].default_weights)
+        assert dice(named.mask, TRUTH["left"]) > 0.85, "those of no special sequence too"
 
     def test_another_threshold_later_is_as_good_as_at_once(self) -> None:
         result = segment({"DWI": head()})

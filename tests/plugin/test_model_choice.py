@@ -47,7 +47,8 @@ def test_installed_weights_are_offered_and_used(qtbot, viewer: ViewerModel, tmp_
     installed(tmp_path, "no-lesion", "lesion", (10, 3))
     lesion = LesionWidget(viewer)
     qtbot.addWidget(lesion)
-    assert lesion.model_box.itemData(0) == "lesion"
+    assert lesion.model_box.currentText() == "chosen by sequence (ships)"
+    assert lesion.model_box.findData("lesion_flair") > 0
     assert lesion.model_box.findData("no-lesion") > 0
     assert lesion.model_box.findData("finds-nothing") < 0
     lesion.close()

@@ -209,7 +209,7 @@ class LesionWidget(RunWidget):
             sources=sources,
             lesion_type=self.type_box.currentData(),
             device=self.device_box.currentData(),
-            weights=self.model_box.currentData(),
+            weights=self.model_box.currentData() or None,
             skull_strip=self.strip_box.isChecked(),
             threshold=self.threshold.value(),
             b_value=0 if self.b_box.isHidden() else self.b_box.value(),

@@ -115,6 +115,8 @@ class DeviceBox(ChoiceBox):
 class ModelBox(ChoiceBox):
     """Which weights are used: those that ship, and what `strokedx weights install` put beside them.
 
+    Where the sequences decide which of those that ship are used, that is the first choice, called "".
+
     Parameters
     ----------
     task : str
@@ -128,14 +130,14 @@ class ModelBox(ChoiceBox):
 
     def follow(self) -> None:
         """Offer what there is now; the choice stays where it can."""
-        chosen, default = self.currentData(), TASKS[self.task].default_weights
-        others = [name for name in available(self.task) if name != default]
+        chosen, task = self.currentData(), TASKS[self.task]
+        first = "" if task.special_weights else task.default_weights
         silent = self.blockSignals(True)
         self.clear()
-        by_sequence = bool(TASKS[self.task].special_weights)
-        self.addItem(f"{'chosen by sequence' if by_sequence else default} (ships)", default)
-        for name in others:
-            self.addItem(name, name)
+        self.addItem(f"{first or 'chosen by sequence'} (ships)", first)
+        for name in available(self.task):
+            if name != first:
+                self.addItem(name, name)
         self.choose(chosen)
         self.blockSignals(silent)
         if chosen is not None and self.currentData() != chosen:

@@ -95,7 +95,7 @@ def automatic_steps(
 
     task = TASKS["lesion"]
     asked: tuple[tuple[str, str | Path], ...]
-    if weights is None or weights == task.default_weights:
+    if weights is None:
         asked = task.all_weights_for(sequences, lesion_type)
     else:
         asked = ((lesion_type, weights),)

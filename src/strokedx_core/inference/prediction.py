@@ -162,8 +162,7 @@ def run_mirrored(network: UNet3D, image: Tensor) -> Tensor:
     """Mean of the probabilities of one patch and of its mirror image, mirrored back.
 
     Parameters and result are those of `run_network`; the first spatial axis runs from left to
-    right. On processors the answer comes sooner than for the patch alone: PyTorch leaves a single
-    small patch to its slowest convolution.
+    right.
     """
     both = run_network(network, torch.cat((image, image.flip(2))))
     return (both[:1] + both[1:].flip(2)) / 2
