@@ -313,6 +313,7 @@ def test_a_midplane_is_told_to_networks_that_ask_and_begins_without_effect(
 @pytest.mark.slow
 def test_shipped_weights_learn_other_heads(folders: dict[str, Path], tmp_path: Path) -> None:
     """From the weights that ship, on heads and lesions unlike any they have seen, and coarser."""
+    start = "lesion_diffusion"
     config = changed(
         steps=72,
         steps_per_epoch=72,
@@ -321,8 +322,8 @@ def test_shipped_weights_learn_other_heads(folders: dict[str, Path], tmp_path: P
         entropy_volume=50_000,
         absent_weight=0.0,
         clicks=0.0,
-        start="lesion_diffusion",
-        network=read_card("lesion_diffusion").architecture,
+        start=start,
+        network=read_card(start).architecture,
         grids=[{"shape": [32, 64, 32], "spacing": 4.4, "shift": 4.0}],
         generator={"rotation": 5.0, "sets": {"DWI+ADC": 1.0}, "kinds": {"infarct": 1.0}},
     )
@@ -349,5 +350,5 @@ def test_shipped_weights_learn_other_heads(folders: dict[str, Path], tmp_path: P
         return float(np.mean(scores))
 
     weights = train(config, folders, tmp_path / "run", quiet=True)
-    assert loss_of(load_network(weights), problem) < loss_of(load_network("lesion_diffusion"), problem)
+    assert loss_of(load_network(weights), problem) < loss_of(load_network(start), problem)
     assert reached(weights) > 0.6

@@ -115,7 +115,7 @@ class DeviceBox(ChoiceBox):
 class ModelBox(ChoiceBox):
     """Which weights are used: those that ship, and what `strokedx weights install` put beside them.
 
-    Where the sequences decide which of those that ship are used, that is the first choice, called "".
+    Where the sequences decide which of those that ship are used, that is the first choice, "".
 
     Parameters
     ----------

@@ -52,7 +52,7 @@ RECIPES = {
     task: RECIPE_FOLDER / f"{task.replace('-', '_')}.toml"
     for task in ("skull-strip", "lesion", "anatomy")
 }
-"""Task → configuration with which the weights that ship are trained."""
+"""Task → configuration that is trained by where none is named."""
 
 
 class TrainingConfig(Strict):
