@@ -86,6 +86,12 @@ class _Convs(nn.Sequential):
         super().__init__(*layers)
 
 
+def _there(image: Tensor) -> Tensor:
+    """1 for each channel of an image that is not 0 everywhere, else 0; shape (batch, channel)."""
+    # On a processor a sum over channels that lie last takes a quarter of the time of a maximum.
+    return (image.abs().sum((2, 3, 4)) > 0).to(image.dtype)
+
+
 def _conditioned(features: Tensor, there: Tensor, layers: Iterator[nn.Module]) -> Tensor:
     """Scale and shift features by what the next of the layers makes of the channels that are there;
     where no layer is left, nothing is done."""
@@ -353,7 +359,7 @@ class UNet3D(nn.Module):
                 f"spatial sizes must be multiples of {self.divisor}, got {tuple(image.shape[2:])}"
             )
         seen = self._seen(image).detach()
-        there = (seen.abs().amax((2, 3, 4)) > 0).to(image.dtype)
+        there = _there(seen)
         *skips, deepest = self.encode(image)
         conditions = iter((self.conditions or ())[len(skips) :])
         features = deepest
@@ -373,7 +379,7 @@ class UNet3D(nn.Module):
         """
         reflection = None if self.other_half is None else _reflection(image[:, -1])
         image = self._seen(image)
-        there = (image.detach().abs().amax((2, 3, 4)) > 0).to(image.dtype)
+        there = _there(image.detach())
         conditions = iter(self.conditions or ())
         features = self.stem(image)
         found = []
