@@ -38,10 +38,10 @@ __all__ = [
     "CLICK_PATCH",
     "LesionCase",
     "Sequences",
-    "lesion_input",
     "place_on_grid",
     "read_sequences",
     "sequences_on_grid",
+    "unclicked_input",
 ]
 
 CLICK_PATCH = (64, 64, 48)
@@ -79,6 +79,24 @@ def lesion_input(image: Tensor, prompts: Tensor | None, distance: Tensor | None)
     if prompts is None:
         prompts = image.new_zeros((3, *image.shape[1:]))
     return torch.cat((image, prompts, *(() if distance is None else (distance[None],))))
+
+
+def unclicked_input(image: Tensor, brain: Tensor, midplane: bool) -> Tensor:
+    """What a lesion network is given before anybody has clicked.
+
+    Parameters
+    ----------
+    image : Tensor, shape (7, x, y, z)
+        Normalised sequences.
+    brain : Tensor of bool, shape (x, y, z)
+    midplane : bool
+        Whether the network has one.
+
+    Returns
+    -------
+    Tensor, shape (10 or 11, x, y, z)
+    """
+    return lesion_input(image, None, midplane_distance(image, brain) if midplane else None)
 
 
 def read_sequences(volumes: Sequences) -> dict[str, Volume]:

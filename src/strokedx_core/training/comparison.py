@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from strokedx_core.anatomy.midplane import midplane_distance
 from strokedx_core.evaluation.metrics import dice
-from strokedx_core.inference.lesion_case import lesion_input
+from strokedx_core.inference.lesion_case import unclicked_input
 from strokedx_core.inference.prediction import finish, predict_grid
 from strokedx_core.inference.skull_strip import skull_strip
 from strokedx_core.tasks import LESION_TYPES, MODALITIES
@@ -122,8 +121,7 @@ def _predicted(item: Item, config: TrainingConfig, weights: Path) -> tuple[np.nd
         image = image[first : first + 1]
     else:
         wanted = network.config.get("midplane", False)
-        distance = midplane_distance(image, (image != 0).any(0)) if wanted else None
-        image = lesion_input(image, None, distance)
+        image = unclicked_input(image, (image != 0).any(0), wanted)
         channel = LESION_TYPES.index(real.lesion_type)
     found = finish(predict_grid(network, image.to(device), "looking for lesions"))
     probability = found[channel].cpu().numpy()

@@ -9,8 +9,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from strokedx_core.anatomy.midplane import midplane_distance
-from strokedx_core.inference.lesion_case import lesion_input
+from strokedx_core.inference.lesion_case import unclicked_input
 from strokedx_core.synthesis.head import generate
 from strokedx_core.synthesis.labels import Head, load_head
 from strokedx_core.synthesis.lesion_shapes import load_shapes
@@ -218,10 +217,7 @@ class LesionProblem:
 
     def _input(self, case: StrokeCase) -> Tensor:
         """Sequences, no clicks yet, and the distance from the midplane where it is asked for."""
-        distance = None
-        if self.config.network.midplane:
-            distance = midplane_distance(case.image, case.brain)
-        return lesion_input(case.image, None, distance)
+        return unclicked_input(case.image, case.brain, self.config.network.midplane)
 
     def training(self, number: int, grid: GridConfig) -> tuple[Tensor, Tensor]:
         """Image number `number`, shape (10 or 11, x, y, z), and its target, shape (3, x, y, z)."""

@@ -12,9 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from strokedx_core.anatomy.midplane import midplane_distance
 from strokedx_core.datasets.cases import CaseFiles
-from strokedx_core.inference.lesion_case import lesion_input
+from strokedx_core.inference.lesion_case import unclicked_input
 from strokedx_core.nets.unet3d import UNet3D
 from strokedx_core.tasks import LESION_TYPES, MODALITIES
 from strokedx_core.training.config import (
@@ -192,11 +191,8 @@ class RealProblem:
         """Sequences, no clicks yet, and the distance from the midplane where it is asked for."""
         if not isinstance(self.config, LesionConfig) or self.real.alone:
             return image
-        distance = None
-        if self.config.network.midplane:
-            # Sequences are 0 away from the brain.
-            distance = midplane_distance(image, (image != 0).any(0))
-        return lesion_input(image, None, distance)
+        # Sequences are 0 away from the brain.
+        return unclicked_input(image, (image != 0).any(0), self.config.network.midplane)
 
     def prompt(
         self, network: torch.nn.Module, image: Tensor, target: Tensor, numbers: Sequence[int]
