@@ -258,4 +258,3 @@ def test_shipped_weights_are_used_as_their_recipe_says(name: str) -> None:
     told = read_card(name).text["input"]
     assert PieceRule.of_card(told) == PieceRule(recipe.sure_odds, recipe.faint_ml)
     assert told.get("near_voxels", False) == recipe.near_voxels
-    assert tuple(told.get("also_mm", ())) == recipe.also_mm

@@ -19,7 +19,6 @@ from strokedx_core.inference.prediction import (
     loaded_network,
     predict_grid,
     run_mirrored,
-    within,
 )
 from strokedx_core.intensity import normalise_brain
 from strokedx_core.nets.unet3d import UNet3D
@@ -53,8 +52,6 @@ SEEN_MM = 3.0
 
 KEPT_MM = 2.0
 """How far around the brain a lesion may reach."""
-
-_STEPS = 100  # of the progress on one grid
 
 CHANNELS = len(MODALITIES) + 3
 """What the network takes: the sequences, positive clicks, negative clicks, the mask before. A
@@ -161,9 +158,6 @@ class LesionCase:
         Median of the brain by modality, before normalising.
     rule : PieceRule
         Of the weights' card.
-    also : tuple of LesionCase
-        The same on further grids. Without clicks, probabilities are means over all of them: what is
-        marked falsely at one voxel size seldom is at another.
     """
 
     volume: Volume
@@ -176,19 +170,9 @@ class LesionCase:
     channel: int
     levels: Mapping[str, float]
     rule: PieceRule
-    also: tuple[LesionCase, ...] = ()
 
     def predict(self) -> Generator[Progress, None, np.ndarray]:
         """Probability of the whole case without clicks: float32, native, 0 away from the brain."""
-        cases, mean = (self, *self.also), np.zeros(self.volume.shape, np.float32, order="F")
-        for number, case in enumerate(cases):
-            part = number * _STEPS, (number + 1) * _STEPS, len(cases) * _STEPS
-            mean += yield from within(case._predict(), *part)
-        mean /= len(cases)
-        return mean
-
-    def _predict(self) -> Generator[Progress, None, np.ndarray]:
-        """The same of this grid alone."""
         inputs = lesion_input(self.image, None, self.distance)
         found = yield from predict_grid(self.network, inputs, "looking for lesions", mirrored=True)
         native = np.zeros(self.volume.shape, np.float32, order="F")
@@ -254,7 +238,7 @@ def place_on_grid(
     weights: str | Path,
     device: torch.device,
 ) -> LesionCase:
-    """Bring the sequences of a case onto the network's grids, and load the network.
+    """Bring the sequences of a case onto the network's grid, and load the network.
 
     Parameters
     ----------
@@ -272,25 +256,23 @@ def place_on_grid(
     WeightsError
         If the weights cannot be used, or are not for lesions.
     """
-    network, card = _lesion_network(weights, device), read_card(weights)
-    takes, channel = card.text["input"], LESION_TYPES.index(lesion_type)
-    own = NEAR if takes.get("near_voxels", False) else SAME
+    network = _lesion_network(weights, device)
     first = next(iter(case.values()))
-    cases = []
-    for spacing in (card.spacings_mm[-1], *takes.get("also_mm", ())):
-        grid = BrainGrid.around(brain, first.affine, spacing, network.divisor, own=own)
-        image, inside, levels = sequences_on_grid(case, brain, grid, spacing)
-        placed = torch.from_numpy(image).to(device)
-        kept = torch.from_numpy(_grown(inside, KEPT_MM / spacing)).to(device)
-        distance = None
-        if network.config.get("midplane", False):
-            distance = midplane_distance(placed, torch.from_numpy(inside))
-        on_grid = LesionCase(
-            first, brain, grid, placed, kept, distance, network, channel, levels,
-            PieceRule.of_card(takes),
-        )  # fmt: skip
-        cases.append(on_grid)
-    return replace(cases[0], also=tuple(cases[1:]))
+    card = read_card(weights)
+    spacing = card.spacings_mm[-1]
+    own = NEAR if card.text["input"].get("near_voxels", False) else SAME
+    grid = BrainGrid.around(brain, first.affine, spacing, network.divisor, own=own)
+    image, inside, levels = sequences_on_grid(case, brain, grid, spacing)
+    placed = torch.from_numpy(image).to(device)
+    kept = torch.from_numpy(_grown(inside, KEPT_MM / spacing)).to(device)
+    distance = None
+    if network.config.get("midplane", False):
+        distance = midplane_distance(placed, torch.from_numpy(inside))
+    channel = LESION_TYPES.index(lesion_type)
+    return LesionCase(
+        first, brain, grid, placed, kept, distance, network, channel, levels,
+        PieceRule.of_card(card.text["input"]),
+    )  # fmt: skip
 
 
 def sequences_on_grid(

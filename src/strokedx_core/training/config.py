@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import torch
-from pydantic import Field, PositiveFloat, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from strokedx_core.anatomy.regions import CHANNELS
 from strokedx_core.inference.lesions import PieceRule
@@ -229,9 +229,6 @@ class LesionConfig(TrainingConfig):
         Weight of the cross-entropy of a lesion's own voxels, small pieces as much as large parts.
     sure_odds, faint_ml : float
         What the weights ask of a piece in use, as in `inference.lesions.PieceRule`; for the card.
-    also_mm : tuple of float
-        Voxel sizes, mm, of the grids that the weights look at besides before a click, as
-        `inference.lesion_case.LesionCase` tells; for the card.
     near_voxels : bool
         Whether voxels near the weights' size are taken as they are in use, as
         `inference.brain_grid.NEAR` tells; for the card. Real cases are laid on the weights' size.
@@ -251,7 +248,6 @@ class LesionConfig(TrainingConfig):
     missed_weight: float = Field(0.0, ge=0)
     sure_odds: float = Field(PieceRule.sure_odds, ge=1)
     faint_ml: float | None = Field(PieceRule.faint_ml, gt=0)
-    also_mm: tuple[PositiveFloat, ...] = ()
     near_voxels: bool = False
     validation_sets: tuple[tuple[str, ...], ...] = Field(
         (("DWI", "ADC"), ("DWI", "B0"), ("FLAIR",), ("T1W",), ("T2W", "FLAIR", "SWI")),

@@ -96,8 +96,6 @@ def export_run(
         rule = asdict(PieceRule.of_card(config))
         use_by |= {name: value for name, value in rule.items() if value is not None}
         use_by["near_voxels"] = config.get("near_voxels", False)
-        if config.get("also_mm"):
-            use_by["also_mm"] = config["also_mm"]
     card = card_of(
         best,
         name=name or target.stem,

@@ -76,9 +76,8 @@ def install_weights(path: Path | str, *, name: str | None = None, replace: bool 
                 f"{path}: task {card.task} takes and gives {_CHANNELS[card.task]} channels, "
                 f"this network {found}"
             )
-    also = card.text["input"].get("also_mm", ())
-    if not card.spacings_mm or min(*card.spacings_mm, *also, 1) <= 0:
-        raise WeightsError(f"{path}: the card's spacings_mm and also_mm must be positive")
+    if not card.spacings_mm or min(card.spacings_mm) <= 0:
+        raise WeightsError(f"{path}: the card's spacings_mm must be positive")
     name = name or card.name
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name) or name.endswith(".safetensors"):
         raise WeightsError(f"{name!r} is no name for weights: letters, digits, _, - and . are")
