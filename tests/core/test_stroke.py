@@ -25,7 +25,7 @@ from strokedx_core.synthesis.stroke import (
     another_view,
     generate_case,
 )
-from strokedx_core.synthesis.stroke_patches import blood
+from strokedx_core.synthesis.stroke_patches import blood, old_infarct
 from strokedx_core.synthesis.stroke_places import (
     Anatomy,
     _blob,
@@ -342,6 +342,17 @@ class TestCases:
             middle, rim = painted[15, 15, 15], painted[15, 15, 20:].min()
             rimmed += bool(rim < 0.8 < middle)
         assert 12 <= rimmed < 20
+
+    @pytest.mark.parametrize("radius", [3.0, 10.0], ids=["lacune", "large"])
+    def test_old_infarcts_of_any_size_have_a_cavity_within_a_scar(self, radius: float) -> None:
+        axis = torch.arange(-15.0, 16)
+        mask = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij")).norm(dim=0) < radius
+        for seed in range(20):
+            scar, cavity = old_infarct(mask, 1.0, rng(seed))
+            fluid = cavity.weight > 0.3
+            assert cavity.signals["T1W"].fluid == 1 and fluid[15, 15, 15]
+            assert 0.1 < int((fluid & mask).sum()) / int(mask.sum()) <= 1
+            assert scar.signals["FLAIR"].times > 1.1 and bool((scar.weight[mask] > 0.2).all())
 
     def test_another_view_keeps_the_lesion_where_it_is(
         self, head: Head, shapes: list[LesionShape]

@@ -51,9 +51,10 @@ def choose(odds: Mapping[str, float], rng: Generator) -> str:
 
 
 def old_infarct(mask: Tensor, spacing: float, rng: Generator) -> list[Patch]:
-    """A cavity within a glial scar."""
+    """A cavity within a glial scar: the innermost part, of a lacune as of a whole territory."""
     patches = [Patch(soft(mask, 2, spacing), draw_signals(INFARCT["gliosis"], rng))]
-    inner = soft(mask, 6, spacing) > uniform(0.4, 1.0, rng)
+    depth, scar = soft(mask, 6, spacing), uniform(0.05, 0.8, rng)
+    inner = depth > (depth[mask].quantile(scar) if mask.any() else 1)
     core = soft(inner & mask, 1.5, spacing) * uniform(0.5, 1, rng)
     patches.append(Patch(core, {name: Signal(1.0, 1.0) for name in MODALITIES}))
     return patches
