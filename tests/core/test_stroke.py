@@ -350,9 +350,11 @@ class TestCases:
         for seed in range(20):
             scar, cavity = old_infarct(mask, 1.0, rng(seed))
             fluid = cavity.weight > 0.3
-            assert cavity.signals["T1W"].fluid == 1 and fluid[15, 15, 15]
+            assert cavity.signals["T1W"].fluid == 1
+            assert fluid[15, 15, 15]
             assert 0.1 < int((fluid & mask).sum()) / int(mask.sum()) <= 1
-            assert scar.signals["FLAIR"].times > 1.1 and bool((scar.weight[mask] > 0.2).all())
+            assert scar.signals["FLAIR"].times > 1.1
+            assert bool((scar.weight[mask] > 0.2).all())
 
     def test_another_view_keeps_the_lesion_where_it_is(
         self, head: Head, shapes: list[LesionShape]
