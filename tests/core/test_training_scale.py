@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import pytest
 import torch
-from torch.optim import AdamW
+from torch.optim import AdamW, Muon
 from training_run import CONFIG, command, environment
 
 from strokedx_core.nets.unet3d import UNet3D
@@ -129,6 +129,36 @@ def test_muon_learns_and_goes_on_where_it_was() -> None:
     assert isinstance(
         make_optimizer(network, config.model_copy(update={"optimizer": "adamw"})), AdamW
     )
+
+
+def test_muon_moves_filters_as_the_published_one_does() -> None:
+    """To what bfloat16, in which PyTorch's own works, makes of it."""
+    torch.manual_seed(0)
+    network = UNet3D(2, 1, (8, 16), stem_stride=1)
+    filters = {name: p for name, p in network.named_parameters() if p.ndim == 5}
+    matrices = {name: torch.nn.Parameter(p.detach().flatten(1)) for name, p in filters.items()}
+    start = {name: matrix.detach().clone() for name, matrix in matrices.items()}
+    published = Muon(matrices.values(), lr=0.02, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+    ours = FilterMuon(network, network.output, weight_decay=0.1)
+    for group in ours.param_groups:
+        group["lr"] = 0.02
+    for _ in range(4):
+        for name, each in filters.items():
+            # Strong and weak directions.
+            strength = torch.logspace(0, -3, len(each))[:, None, None, None, None]
+            each.grad = torch.randn_like(each) * strength
+            matrices[name].grad = each.grad.flatten(1)
+        published.step()
+        ours.step()
+    last = filters.pop("head.weight")
+    assert last is network.output.weight
+    assert len(filters) > 4
+    for name in filters:
+        step = matrices[name].detach() - start[name]
+        assert (filters[name].detach().flatten(1) - matrices[name]).norm() < 0.03 * step.norm()
+    # AdamW's first steps are as long as its learning rate, for each value.
+    moved = last.detach().flatten(1) - start["head.weight"]
+    assert moved.abs().max() < 4.5 * 0.02
 
 
 def test_the_original_network_takes_a_step() -> None:

@@ -267,7 +267,7 @@ def train_lesion_typer(
     if not state["step"] and config.start is not None:
         _start(model, config.start)
     model, average = model.to(device), average.to(device)
-    optimizer = FilterMuon(model, config.weight_decay)
+    optimizer = FilterMuon(model, model.network.output, config.weight_decay)
     log = TyperLog(out, config, state["step"], state["losses"], quiet)
 
     def learn(step: int) -> float:

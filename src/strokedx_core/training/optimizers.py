@@ -2,18 +2,65 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import AdamW, Muon
 
+from strokedx_core.nets.unet3d import UNet3D
 from strokedx_core.training.config import TrainingConfig
 
 __all__ = ["FilterMuon", "make_optimizer"]
 
 _OTHERS = 0.25
 """Learning rate of what Muon does not move, as a share of Muon's."""
+
+
+class _Float32Muon(Muon):
+    """PyTorch's Muon, its matrices made orthogonal in float32.
+
+    PyTorch does that in bfloat16, which many a processor only emulates: there it takes longer than
+    the network's own way back.
+    """
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """Move the matrices against their gradients."""
+        for group in self.param_groups:
+            rate, inertia = group["lr"], group["momentum"]
+            for matrix in group["params"]:
+                if matrix.grad is None:
+                    continue
+                state = self.state[matrix]
+                if "momentum_buffer" not in state:
+                    state["momentum_buffer"] = torch.zeros_like(matrix)
+                state["momentum_buffer"].lerp_(matrix.grad, 1 - inertia)
+                update = _orthogonal(matrix.grad.lerp(state["momentum_buffer"], inertia), group)
+                matrix.mul_(1 - rate * group["weight_decay"])
+                # As "match_rms_adamw" has it.
+                matrix.add_(update, alpha=-0.2 * rate * math.sqrt(max(matrix.shape)))
+
+
+def _orthogonal(update: Tensor, group: dict[str, Any]) -> Tensor:
+    """A matrix with singular values near 1, by Muon's Newton-Schulz iteration.
+
+    Each iteration multiplies the matrix by a polynomial of its Gram matrix. These are gathered, so
+    that all work but the first and last product is on the small Gram matrix.
+    """
+    if update.shape[0] > update.shape[1]:
+        return _orthogonal(update.T, group).T
+    a, b, c = group["ns_coefficients"]
+    matrix = update / update.norm().clamp_min(group["eps"])
+    gram = matrix @ matrix.T
+    one = torch.eye(len(gram), device=gram.device)
+    gathered = one
+    for _ in range(group["ns_steps"]):
+        factor = a * one + b * gram + c * (gram @ gram)
+        gathered = factor @ gathered
+        gram = factor @ gram @ factor
+    return gathered @ matrix
 
 
 class FilterMuon:
@@ -25,7 +72,8 @@ class FilterMuon:
     Parameters
     ----------
     model : Module
-        Its last layer is named "output".
+    output : Module
+        The layer whose output are the logits.
     weight_decay : float
 
     Attributes
@@ -34,14 +82,15 @@ class FilterMuon:
         Muon's, then AdamW's; "share" is the learning rate as a share of the run's.
     """
 
-    def __init__(self, model: nn.Module, weight_decay: float) -> None:
+    def __init__(self, model: nn.Module, output: nn.Module, weight_decay: float) -> None:
         self._filters: list[nn.Parameter] = []
         others: list[nn.Parameter] = []
-        for name, parameter in model.named_parameters():
-            inner = parameter.ndim == 5 and not name.startswith("output.")
+        last = {id(parameter) for parameter in output.parameters()}
+        for parameter in model.parameters():
+            inner = parameter.ndim == 5 and id(parameter) not in last
             (self._filters if inner else others).append(parameter)
         self._matrices = [nn.Parameter(each.detach().flatten(1).clone()) for each in self._filters]
-        self._muon = Muon(self._matrices, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
+        self._muon = _Float32Muon(self._matrices, weight_decay=weight_decay)
         self._adamw = AdamW([{"params": others, "share": _OTHERS}], weight_decay=weight_decay)
         self.param_groups: list[dict[str, Any]] = [
             *self._muon.param_groups, *self._adamw.param_groups
@@ -70,8 +119,8 @@ class FilterMuon:
         self.param_groups = [*self._muon.param_groups, *self._adamw.param_groups]
 
 
-def make_optimizer(model: nn.Module, config: TrainingConfig) -> AdamW | FilterMuon:
+def make_optimizer(model: UNet3D, config: TrainingConfig) -> AdamW | FilterMuon:
     """The optimizer that a configuration asks for."""
     if config.optimizer == "muon":
-        return FilterMuon(model, config.weight_decay)
+        return FilterMuon(model, model.output, config.weight_decay)
     return AdamW(model.parameters(), config.learning_rate, weight_decay=config.weight_decay)
