@@ -110,6 +110,9 @@ def test_a_case_is_seen_as_often_as_asked(folders: dict[str, Path], tmp_path: Pa
     marked = [int(target.sum()) for _, target in pool if target.any()]
     assert {marked.count(volume) % 3 for volume in marked} == {0}
     assert 1 < len(set(marked)) <= 32
+    seed = config.model_copy(update={"seed": config.seed + 1})
+    other = LesionProblem(seed, folders, tmp_path, torch.device("cpu"))
+    assert not any(torch.equal(other.training(0, grid)[0], image) for image, _ in pool)
     again = LesionProblem(config, folders, tmp_path, torch.device("cpu"))
     for number in (95, 40, 200, 3):  # in any order, and from another pool between
         image, target = again.training(number, grid)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import math
 import random
@@ -31,6 +32,7 @@ from strokedx_core.training.config import (
 from strokedx_core.training.feeding import Images
 from strokedx_core.training.problems import SkullStripProblem
 from strokedx_core.training.run_log import WAITING
+from strokedx_core.training.seeds import mixed_seed
 from strokedx_core.training.segmentation import train
 from strokedx_core.training.steps import learning_rate
 from strokedx_core.volume import volume_from_array
@@ -155,6 +157,21 @@ def test_images_depend_on_their_number_alone(heads_folder: Path, tmp_path: Path)
     # The two images of a step must stack.
     for step in range(10):
         assert whole[2 * step][0].shape == whole[2 * step + 1][0].shape
+
+
+def test_another_seed_gives_other_images(heads_folder: Path, tmp_path: Path) -> None:
+    """What a run's seed decides must reach the lowest 32 bits of what PyTorch is given."""
+    grid = {"shape": [16, 16, 16], "spacing": 6}
+    one, other = (
+        SkullStripProblem(
+            changed(seed=seed, grids=[grid]), {"head-labels": heads_folder}, tmp_path,
+            torch.device("cpu"),
+        )
+        for seed in (0, 1)
+    )  # fmt: skip
+    first, second = ([p.training(n, p.config.grids[0])[0] for n in range(6)] for p in (one, other))
+    assert not any(torch.equal(a, b) for a in first for b in second)
+    assert len({mixed_seed(*parts) for parts in itertools.product(range(40), repeat=3)}) == 40**3
 
 
 def test_checkpoints_are_whole_or_not_there(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from strokedx_core.training.config import GridConfig, TrainingConfig
 from strokedx_core.training.failures import BadCasesError
 from strokedx_core.training.problems import Problem
+from strokedx_core.training.seeds import mixed_seed
 
 __all__ = ["Images", "batches", "drawn", "grid_of_step"]
 
@@ -34,7 +35,7 @@ class Images(Dataset[tuple[Tensor, Tensor]]):
 def grid_of_step(config: TrainingConfig, step: int) -> GridConfig:
     """The grid that a step trains on."""
     shares = torch.tensor([grid.share for grid in config.grids])
-    rng = torch.Generator().manual_seed((config.seed << 40) + (1 << 39) + step)
+    rng = torch.Generator().manual_seed(mixed_seed(config.seed, step, 3))
     return config.grids[int(torch.multinomial(shares, 1, generator=rng))]
 
 

@@ -30,6 +30,7 @@ from strokedx_core.training.config import (
 )
 from strokedx_core.training.losses import lesion_loss, skull_strip_loss
 from strokedx_core.training.prompting import add_clicks
+from strokedx_core.training.seeds import mixed_seed
 
 __all__ = [
     "LesionProblem",
@@ -91,8 +92,8 @@ _POOL = 32
 
 
 def number_seed(config: TrainingConfig, number: int) -> int:
-    """Seed of image number `number` of a run."""
-    return (config.seed << 40) + number
+    """Seed of image number `number` of a run; another run's seed gives other images."""
+    return mixed_seed(config.seed, number)
 
 
 def load_heads(
@@ -223,10 +224,11 @@ class LesionProblem:
         """Image number `number`, shape (10 or 11, x, y, z), and its target, shape (3, x, y, z)."""
         # Cases come in pools; all views of a pool's cases are shuffled, and then the next pool's.
         pool, place = divmod(number, _POOL * self.config.views)
-        rng = torch.Generator().manual_seed(number_seed(self.config, pool) + (1 << 38))
+        rng = torch.Generator().manual_seed(mixed_seed(self.config.seed, pool, 1))
         order = torch.randperm(_POOL * self.config.views, generator=rng)
         case = self._case(pool * _POOL + int(order[place]) % _POOL, grid)
-        view = another_view(case, torch.Generator().manual_seed(number_seed(self.config, number)))
+        turn = torch.Generator().manual_seed(mixed_seed(self.config.seed, number, 2))
+        view = another_view(case, turn)
         return self._input(view), view.target
 
     def _case(self, number: int, grid: GridConfig) -> StrokeCase:
