@@ -187,8 +187,8 @@ def generate(
     head : Head
         On the device where the image is to be made.
     seed : int
-        The same seed, head, contrast, recipe and device give the same sample. Its lowest
-        32 bits decide.
+        The same seed, head, contrast, recipe and device give the same sample. Of a
+        seed the lowest 32 bits count.
     contrast : str, optional
         A key of `contrasts.CONTRASTS`; drawn from the recipe where not given.
     recipe : HeadRecipe, optional

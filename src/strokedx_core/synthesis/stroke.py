@@ -234,7 +234,7 @@ def generate_case(
     shapes : sequence of LesionShape
         Drawn lesions that infarcts take their shape from.
     seed : int
-        The same seed and arguments give the same case. Its lowest 32 bits decide.
+        The same seed and arguments give the same case. Of a seed the lowest 32 bits count.
     sequences : sequence of str, optional
         Of `tasks.MODALITIES`; drawn where not given.
     kind : str, optional
